@@ -1,0 +1,124 @@
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir, userInfo } from 'node:os';
+import { join, resolve } from 'node:path';
+import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
+import Dockerode from 'dockerode';
+import type { TestProject } from 'vitest/node';
+import { identify, isRunning } from '../src/setup/processes.ts';
+import { defaultCacheDir } from '../src/setup/state.ts';
+import { findTemporalBinary } from '../src/setup/temporalBinary.ts';
+import { startOrAdoptServer, stopServer } from '../src/setup/temporalProcess.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** Directory of this test run; swept at the next run when this one is killed. */
+    runDir: string;
+    /** The run's embedded Temporal server; null in the pure layer. */
+    temporal: { readonly address: string; readonly namespace: string; readonly binary: string } | null;
+    /** File with the workflow bundle, or null where there are no workflows yet. */
+    workflowBundle: string | null;
+  }
+}
+
+const RUNS = join(tmpdir(), `repoforge-test-${userInfo().uid}`);
+const WORKFLOWS = resolve('src/workflows/index.ts');
+
+/** Every layer is a vitest project with a set-up of its own; what they share hangs here and ends with the last of them. */
+interface Shared {
+  users: number;
+  readonly runDir: string;
+  temporal?: Promise<{ address: string; namespace: string; binary: string }>;
+  bundle?: Promise<string | null>;
+}
+const sharedKey = Symbol.for('repoforge.test.shared');
+const holder = globalThis as { [sharedKey]?: Promise<Shared> | undefined };
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const shared = await (holder[sharedKey] ??= openRun());
+  shared.users += 1;
+  project.provide('runDir', shared.runDir);
+  const needsTemporal = project.name === 'temporal' || project.name === 'docker';
+  project.provide(
+    'temporal',
+    needsTemporal ? await (shared.temporal ??= startTemporal(shared.runDir)) : null,
+  );
+  project.provide('workflowBundle', needsTemporal ? await (shared.bundle ??= bundle(shared.runDir)) : null);
+  return async () => {
+    shared.users -= 1;
+    if (shared.users > 0) return;
+    holder[sharedKey] = undefined;
+    await closeRun(shared.runDir);
+  };
+}
+
+async function openRun(): Promise<Shared> {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  if (major < 22 || (major === 22 && minor < 18)) {
+    throw new Error(`The tests need Node 22.18 or newer, this is ${process.versions.node}: use npm test.`);
+  }
+  mkdirSync(RUNS, { recursive: true });
+  await sweepLeftovers();
+  const self = identify(process.pid);
+  const runDir = join(RUNS, `${process.pid}-${Date.now()}`);
+  mkdirSync(join(runDir, 'installations'), { recursive: true });
+  writeFileSync(join(runDir, 'runner.json'), JSON.stringify(self));
+  // a test must reach neither the user's state nor their servers, tokens and money
+  for (const name of Object.keys(process.env)) {
+    if (/^(TEMPORAL_|GITHUB_|OPENAI_|REPOFORGE_LABEL)/.test(name)) delete process.env[name];
+  }
+  process.env['REPOFORGE_STATE'] = join(runDir, 'state');
+  return { users: 0, runDir };
+}
+
+async function startTemporal(
+  runDir: string,
+): Promise<{ address: string; namespace: string; binary: string }> {
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  const { path: binary } = await findTemporalBinary({ cacheDir: defaultCacheDir(), say });
+  const server = await startOrAdoptServer({
+    dir: join(runDir, 'temporal'),
+    binary: () => Promise.resolve(binary),
+    say: () => undefined,
+  });
+  return { address: `127.0.0.1:${server.port}`, namespace: 'default', binary };
+}
+
+async function bundle(runDir: string): Promise<string | null> {
+  if (!existsSync(WORKFLOWS)) return null;
+  const { code } = await bundleWorkflowCode({ workflowsPath: WORKFLOWS, logger: new DefaultLogger('WARN') });
+  const file = join(runDir, 'workflow-bundle.js');
+  writeFileSync(file, code);
+  return file;
+}
+
+/** Ends what earlier runs left: a SIGKILL of the runner spares its server and its containers. */
+async function sweepLeftovers(): Promise<void> {
+  for (const name of readdirSync(RUNS)) {
+    const runDir = join(RUNS, name);
+    const text = await readFile(join(runDir, 'runner.json'), 'utf8').catch(() => null);
+    if (text !== null && isRunning(JSON.parse(text))) continue;
+    await closeRun(runDir);
+  }
+}
+
+async function closeRun(runDir: string): Promise<void> {
+  await stopServer(join(runDir, 'temporal'));
+  const installations = join(runDir, 'installations');
+  const ids = existsSync(installations) ? readdirSync(installations) : [];
+  for (const id of ids) await removeDockerLeftovers(id);
+  rmSync(runDir, { recursive: true, force: true });
+}
+
+/** Containers and volumes of one installation that a test made and did not clean up. */
+async function removeDockerLeftovers(installation: string): Promise<void> {
+  const docker = new Dockerode();
+  const filters = { label: [`repoforge.installation=${installation}`] };
+  const gone = (error: { statusCode?: number }): void => {
+    if (error.statusCode !== 404 && error.statusCode !== 409) throw error;
+  };
+  for (const { Id } of await docker.listContainers({ all: true, filters })) {
+    await docker.getContainer(Id).remove({ force: true, v: true }).catch(gone);
+  }
+  await docker.getVolume(`repoforge-${installation}-store`).remove().catch(gone);
+}
