@@ -1,0 +1,127 @@
+import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type Docker from 'dockerode';
+import type { Logger } from 'pino';
+import { infraFailure } from '../domain/failures.ts';
+import { killProcessesOf, restartWithoutGrace } from './deadline.ts';
+import { dockerCall } from './errors.ts';
+import { createOutputCollector } from './output.ts';
+import type { ExecOptions } from './types.ts';
+
+const DEFAULT_OUTPUT_BYTES = 16 * 1024 ** 2; // DEFAULT_RUN_LIMITS.outputBytes
+const DRAIN_AFTER_KILL_MS = 5_000; // the daemon closes the stream up to 2 s after the last process
+
+/** What one command did; `killed` says why it did not end by itself. */
+export interface RawExecResult {
+  readonly exitCode: number | null;
+  readonly killed: 'deadline' | 'signal' | null;
+  readonly restarted: boolean;
+  readonly stdout: Buffer;
+  readonly stderr: Buffer;
+  readonly output: Buffer;
+  readonly droppedBytes: number;
+  readonly durationMs: number;
+}
+
+/**
+ * Runs a command in a running container. At the deadline, or when the signal aborts, every process of the user ends.
+ * Throws an Infra failure when the daemon or the container is gone.
+ */
+export async function execInContainer(
+  deps: { readonly docker: Docker; readonly container: Docker.Container; readonly log: Logger },
+  command: readonly string[],
+  options: ExecOptions,
+): Promise<RawExecResult> {
+  const { docker, container, log } = deps;
+  options.signal?.throwIfAborted();
+  const collector = createOutputCollector(options.outputBytes ?? DEFAULT_OUTPUT_BYTES);
+  const doing = `run ${command[0] ?? 'nothing'} in container ${container.id.slice(0, 12)}`;
+  const exec = await dockerCall(doing, () => container.exec(execConfig(command, options)));
+  const startedAt = performance.now();
+  const stream: Duplex = await dockerCall(doing, () =>
+    exec.start({ hijack: true, stdin: options.stdin !== undefined }),
+  );
+  docker.modem.demuxStream(stream, collector.stdoutSink, collector.stderrSink);
+  const ended = streamEnd(stream);
+  if (options.stdin !== undefined) stream.end(options.stdin);
+
+  const reason = await firstOf(ended, options);
+  let restarted = false;
+  if (reason !== null) restarted = await endProcesses(container, options.user, ended, log);
+  const durationMs = performance.now() - startedAt;
+  const exitCode = reason === null ? await exitCodeOf(exec, doing) : null;
+  stream.destroy();
+  return { exitCode, killed: reason, restarted, durationMs, ...collector.result() };
+}
+
+function execConfig(command: readonly string[], options: ExecOptions): Docker.ExecCreateOptions {
+  return {
+    Cmd: [...command],
+    User: options.user,
+    AttachStdin: options.stdin !== undefined,
+    AttachStdout: true,
+    AttachStderr: true,
+    ...(options.cwd === undefined ? {} : { WorkingDir: options.cwd }),
+    ...(options.env === undefined
+      ? {}
+      : { Env: Object.entries(options.env).map(([name, value]) => `${name}=${value}`) }),
+  };
+}
+
+/** Settles when the stream is over. An error on it is an end too: the exit code tells what happened. */
+async function streamEnd(stream: Duplex): Promise<'ended'> {
+  return new Promise((resolve) => {
+    const finish = (): void => resolve('ended');
+    stream.once('end', finish).once('close', finish).once('error', finish);
+  });
+}
+
+/** Waits for the command, the deadline or the signal, whichever is first; null for the command. */
+async function firstOf(ended: Promise<'ended'>, options: ExecOptions): Promise<'deadline' | 'signal' | null> {
+  const { signal, timeoutMs } = options;
+  let timer: NodeJS.Timeout | undefined;
+  let onAbort: (() => void) | undefined;
+  const interrupted = new Promise<'deadline' | 'signal'>((resolve) => {
+    timer = setTimeout(() => resolve('deadline'), timeoutMs);
+    onAbort = () => resolve('signal');
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal?.aborted === true) onAbort();
+  });
+  try {
+    const first = await Promise.race([ended, interrupted]);
+    return first === 'ended' ? null : first;
+  } finally {
+    clearTimeout(timer);
+    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Kills, and waits until nothing holds the output any more. */
+async function endProcesses(
+  container: Docker.Container,
+  user: string,
+  ended: Promise<'ended'>,
+  log: Logger,
+): Promise<boolean> {
+  const { restarted } = await killProcessesOf(container, user, log);
+  const drained = await Promise.race([ended, sleep(DRAIN_AFTER_KILL_MS, 'late' as const, { ref: false })]);
+  if (drained === 'ended' || restarted) return restarted;
+  log.warn({ container: container.id }, 'output is still open after the kill: restarting the container');
+  await restartWithoutGrace(container);
+  return true;
+}
+
+/** The daemon may call a command running for a moment after its stream ended. */
+async function exitCodeOf(exec: Docker.Exec, doing: string): Promise<number> {
+  const giveUpAt = performance.now() + 10_000;
+  for (let waitMs = 2; ; waitMs = Math.min(waitMs * 2, 200)) {
+    const { Running, ExitCode } = await dockerCall(doing, () => exec.inspect());
+    if (!Running && ExitCode !== null) return ExitCode;
+    if (performance.now() > giveUpAt) {
+      throw infraFailure(
+        `Docker lost the exit code when asked to ${doing}: the output ended, the command did not.`,
+      );
+    }
+    await sleep(waitMs);
+  }
+}
