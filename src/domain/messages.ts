@@ -171,7 +171,14 @@ export interface CampaignCarried {
   /** Positions of accepted instances; kept only under an overall cap. */
   readonly acceptedPositions: readonly number[];
   readonly counts: FunnelCounts;
+  readonly failedSources: readonly FailedSource[];
   readonly runNumber: number;
+}
+
+/** A source that could not be mined to its end, and why in one sentence; the others went on. */
+export interface FailedSource {
+  readonly label: string;
+  readonly reason: string;
 }
 
 export interface CampaignProgress {
@@ -187,6 +194,7 @@ export interface CampaignProgress {
     readonly running: number;
     readonly exhausted: boolean;
   }[];
+  readonly failedSources: readonly FailedSource[];
   /** Runs of the workflow so far (continue-as-new). */
   readonly runNumber: number;
 }
@@ -198,6 +206,7 @@ export interface CampaignResult {
   /** Validated, but beyond a cap by source order. */
   readonly surplus: number;
   readonly counts: FunnelCounts;
+  readonly failedSources: readonly FailedSource[];
   /** Paths relative to the state directory. */
   readonly dataset: string;
   readonly report: string | null;
@@ -306,7 +315,6 @@ export interface EvaluationCarried {
   readonly offset: number;
   readonly width: number;
   readonly paused: boolean;
-  readonly stopping: boolean;
   readonly counts: EvaluationCounts;
 }
 export interface EvaluationProgress extends EvaluationCarried {
@@ -353,7 +361,8 @@ const kindsOf = (source: SourceSpec): readonly string[] =>
 export function campaignProblem(input: CampaignInput): string | undefined {
   const name = nameProblem(input.name);
   if (name !== undefined) return name;
-  if (!Array.isArray(input.sources) || input.sources.length === 0) return 'A campaign needs at least one source.';
+  if (!Array.isArray(input.sources) || input.sources.length === 0)
+    return 'A campaign needs at least one source.';
   for (const source of input.sources) {
     if (kindsOf(source).length !== 1) return 'A source has exactly one of the keys pypi, git and github.';
     for (const cap of [source.maxCandidates, source.maxInstances])

@@ -1,0 +1,5 @@
+/** Entry of the workflow bundle: the names that a worker registers. */
+export { campaign } from './campaign.ts';
+export { environment } from './environment.ts';
+export { evaluation } from './evaluation.ts';
+export { instance } from './instance.ts';

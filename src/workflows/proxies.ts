@@ -1,0 +1,96 @@
+import { ActivityCancellationType, proxyActivities, workflowInfo } from '@temporalio/workflow';
+import type { ActivityOptions } from '@temporalio/workflow';
+import type {
+  ControlActivities,
+  LlmActivities,
+  MiningActivities,
+  SandboxActivities,
+} from '../activities/types.ts';
+import { taskQueue } from '../domain/messages.ts';
+import type { QueueRole } from '../domain/messages.ts';
+
+/**
+ * Every proxy of every workflow, named for how it differs. Infrastructure failures are retried with patience: a daemon
+ * that restarts, or a server gone for a minute, must cost nothing but the wait.
+ */
+const patient = {
+  initialInterval: 1_000, // most faults of a daemon are over in a second
+  backoffCoefficient: 2,
+  maximumInterval: 60_000, // when the other side is back, nobody waits longer than a minute
+} as const;
+
+const waitForCancelled = {
+  // the default TRY_CANCEL lets the workflow go on while the container still runs
+  cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+} as const;
+
+const inSandbox: Omit<ActivityOptions, 'taskQueue'> = {
+  ...waitForCancelled,
+  startToCloseTimeout: '45 minutes', // the longest test limit, an install from sources and a boot, with room
+  heartbeatTimeout: 30_000, // a lost worker is noticed in half a minute; heartbeats come by timer, not by progress
+  scheduleToCloseTimeout: '24 hours', // includes the wait for a slot behind a full window
+  retry: patient,
+};
+
+const light: Omit<ActivityOptions, 'taskQueue'> = {
+  ...waitForCancelled,
+  startToCloseTimeout: '5 minutes', // parses the JUnit results of a large suite
+  scheduleToCloseTimeout: '24 hours',
+  retry: patient,
+};
+
+const on = (role: QueueRole, prefix: string): { readonly taskQueue: string } => ({
+  taskQueue: taskQueue(prefix, role),
+});
+
+/** Mining: a page may wait for an index's or an API's rate limit. */
+export const miningOn = (prefix: string): MiningActivities =>
+  proxyActivities<MiningActivities>({
+    ...on('mining', prefix),
+    ...waitForCancelled,
+    startToCloseTimeout: '30 minutes', // the first page of a source downloads its whole history
+    heartbeatTimeout: 60_000, // a large clone is quiet for a while, its heartbeat is not
+    scheduleToCloseTimeout: '24 hours',
+    retry: patient,
+  });
+
+/** Containers, patient: a result of a retried run is as good as that of a first one. */
+export const sandboxOn = (
+  prefix: string,
+): Pick<
+  SandboxActivities,
+  'resolveEnvironment' | 'realiseEnvironment' | 'checkLeaks' | 'evaluatePrediction'
+> => proxyActivities<SandboxActivities>({ ...on('sandbox', prefix), ...inSandbox });
+
+/** Runs of tests, with a summary of its own for each call, so that the UI reads `before-2` and not seven times `runTests`. */
+export const runOn = (prefix: string, summary: string): Pick<SandboxActivities, 'runTests'> =>
+  proxyActivities<SandboxActivities>({ ...on('sandbox', prefix), ...inSandbox, summary });
+
+/** Decisions and book-keeping beside the workflows. */
+export const controlOn = (prefix: string): ControlActivities =>
+  proxyActivities<ControlActivities>({ ...on('control', prefix), ...light });
+
+/** Assembly reads every record of a campaign: minutes, with a heartbeat. */
+export const assemblyOn = (
+  prefix: string,
+): Pick<ControlActivities, 'assembleCampaign' | 'writeEvaluationReports'> =>
+  proxyActivities<ControlActivities>({
+    ...on('control', prefix),
+    ...light,
+    startToCloseTimeout: '1 hour',
+    heartbeatTimeout: 60_000,
+  });
+
+/** Labels: one request of three votes; a rate limit names its own next try. */
+export const llmOn = (prefix: string): LlmActivities =>
+  proxyActivities<LlmActivities>({
+    ...on('llm', prefix),
+    ...waitForCancelled,
+    startToCloseTimeout: '10 minutes', // a slow local model answers three long votes
+    heartbeatTimeout: 60_000,
+    scheduleToCloseTimeout: '24 hours',
+    retry: patient,
+  });
+
+/** True while nothing is being replayed: for what must not be said twice. */
+export const isLive = (): boolean => !workflowInfo().unsafe.isReplaying;
