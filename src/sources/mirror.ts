@@ -1,0 +1,279 @@
+import { mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import type { Logger } from 'pino';
+import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
+import { fetchInto } from './mirrorFetch.ts';
+import type { FetchOptions, FetchResult } from './mirrorFetch.ts';
+import { git, gitOk, gitStream, gitText } from './gitRun.ts';
+import { parseCatFileBatch, parseLsTree, parseRawDiff } from './gitParse.ts';
+import type { RawChange } from './gitParse.ts';
+import type { Mirror, MirrorStore } from './types.ts';
+
+/** A mirror as the sources use it: the contract's methods and those that mining needs. */
+export interface SourceMirror extends Mirror {
+  /** Changed paths between two commits, without rename detection. */
+  changes(base: string, head: string): Promise<readonly RawChange[]>;
+  /** Contents by object id, in order; null for an object that is absent or no blob. */
+  readBlobs(oids: readonly string[]): Promise<readonly (Buffer | null)[]>;
+  /** Sizes in bytes by object id, in order; null for an object that is absent or no blob. */
+  blobSizes(oids: readonly string[]): Promise<readonly (number | null)[]>;
+  /** Full commit id of a revision, or null. */
+  resolve(revision: string): Promise<string | null>;
+}
+
+export interface SourceMirrorStore extends MirrorStore {
+  open(id: string): Promise<SourceMirror>;
+  /** Makes an empty bare repository, or opens the one that is there. */
+  create(id: string): Promise<SourceMirror>;
+  /** Makes or updates a mirror of a URL or path; see `fetchInto`. */
+  fetch(
+    id: string,
+    urlOrPath: string,
+    options?: FetchOptions,
+  ): Promise<FetchResult & { readonly mirror: SourceMirror }>;
+}
+
+/**
+ * `$GIT_DIR/info/attributes` wins over every .gitattributes in a tree: nothing is left out of an archive
+ * (export-ignore), expanded (export-subst, ident), converted (text, eol, filter, encoding) or called binary (diff).
+ */
+const ATTRIBUTES =
+  '* -export-ignore -export-subst -text !eol -crlf -ident !filter !working-tree-encoding !diff !merge !whitespace\n';
+
+/** Person and time of every commit that RepoForge makes are fixed, so equal content has equal ids everywhere. */
+export const COMMITTER = { name: 'RepoForge', email: 'repoforge@localhost' } as const;
+
+const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/;
+
+/** Bare repositories under one directory. Several processes may use the same directory at once. */
+export function createMirrorStore(mirrorsDir: string, deps: { readonly log: Logger }): SourceMirrorStore {
+  const gitDirOf = (id: string): string => {
+    if (!ID.test(id) || id.includes('..'))
+      throw permanentFailure(FAILURE_TYPES.badInput, `"${id.slice(0, 120)}" cannot name a mirror.`);
+    return join(mirrorsDir, id);
+  };
+  const open = async (id: string): Promise<SourceMirror> => {
+    const gitDir = gitDirOf(id);
+    if (!(await isRepository(gitDir)))
+      throw permanentFailure(
+        FAILURE_TYPES.notFound,
+        `There is no mirror "${id}" under the state directory. Run the campaign's mining again to make it.`,
+      );
+    return openMirror(id, gitDir);
+  };
+  const create = async (id: string): Promise<SourceMirror> => {
+    const gitDir = gitDirOf(id);
+    if (!(await isRepository(gitDir))) await placeAtomically(gitDir, initBare);
+    return openMirror(id, gitDir);
+  };
+  return {
+    open,
+    create,
+    fetch: async (id, urlOrPath, options = {}) => {
+      const gitDir = gitDirOf(id);
+      await mkdir(mirrorsDir, { recursive: true });
+      const result = await fetchInto(
+        {
+          gitDir,
+          lockPath: join(mirrorsDir, `${id}.lock`),
+          exists: () => isRepository(gitDir),
+          place: (fill) => placeAtomically(gitDir, async (dir) => (await initBare(dir), await fill(dir))),
+          log: deps.log,
+        },
+        urlOrPath,
+        options,
+      );
+      return { ...result, mirror: openMirror(id, gitDir) };
+    },
+  };
+}
+
+async function isRepository(gitDir: string): Promise<boolean> {
+  return stat(join(gitDir, 'HEAD')).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function initBare(dir: string): Promise<void> {
+  await gitOk(['init', '--quiet', '--bare', '--template=', '--initial-branch=main', dir]);
+  await mkdir(join(dir, 'info'), { recursive: true });
+  await writeFile(join(dir, 'info', 'attributes'), ATTRIBUTES);
+}
+
+/** Builds the repository beside its place and renames it there; whoever comes second uses the first one's. */
+async function placeAtomically<T>(gitDir: string, fill: (dir: string) => Promise<T>): Promise<T> {
+  await mkdir(join(gitDir, '..'), { recursive: true });
+  const temporary = await mkdtemp(`${gitDir}.new-`);
+  try {
+    const result = await fill(temporary);
+    await rename(temporary, gitDir).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
+    });
+    return result;
+  } finally {
+    await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+function openMirror(id: string, gitDir: string): SourceMirror {
+  const at = { gitDir };
+  const listTree: Mirror['listTree'] = async (commit) =>
+    parseLsTree(await gitOk(['ls-tree', '-r', '-l', '-z', '--full-tree', commit], at));
+  const readBlobs: SourceMirror['readBlobs'] = async (requests) => {
+    if (requests.length === 0) return [];
+    const output = await gitOk(['cat-file', '--batch'], { ...at, input: `${requests.join('\n')}\n` });
+    return parseCatFileBatch(output, requests.length);
+  };
+  const readFiles: Mirror['readFiles'] = async (commit, paths) => {
+    const oids = paths.some((path) => /[\n\r]/.test(path)) ? await oidsByPath(listTree, commit) : null;
+    const requests = paths.map((path) => (oids ? (oids.get(path) ?? 'absent') : `${commit}:${path}`));
+    const contents = await readBlobs(requests);
+    return new Map(
+      paths.flatMap((path, index) => {
+        const content = contents[index];
+        return content ? [[path, content] as const] : [];
+      }),
+    );
+  };
+  return {
+    id,
+    gitDir,
+    listTree,
+    readBlobs,
+    readFiles,
+    blobSizes: async (oids) => {
+      if (oids.length === 0) return [];
+      const output = await gitText(['cat-file', '--batch-check'], { ...at, input: `${oids.join('\n')}\n` });
+      return output.split('\n').map((line) => {
+        const size = / blob (\d+)$/.exec(line)?.[1];
+        return size === undefined ? null : Number(size);
+      });
+    },
+    readFile: async (commit, path) => (await readFiles(commit, [path])).get(path) ?? null,
+    archive: (commit, paths) => archive(gitDir, commit, paths),
+    treeOid: (commit) => gitText(['rev-parse', '--verify', '--quiet', `${commit}^{tree}`], at),
+    resolve: async (revision) => {
+      const result = await git(
+        ['rev-parse', '--verify', '--quiet', '--end-of-options', `${revision}^{commit}`],
+        at,
+      );
+      return result.exitCode === 0 ? result.stdout.toString('latin1').trim() : null;
+    },
+    changes: async (base, head) =>
+      parseRawDiff(
+        await gitOk(['diff-tree', '-r', '--raw', '-z', '--no-renames', '--no-abbrev', base, head], at),
+      ),
+    diff: (base, head, paths) => diff(gitDir, base, head, paths),
+    commitWithPatch: (base, patch, refName) => commitWithPatch(gitDir, base, patch, refName),
+  };
+}
+
+async function oidsByPath(listTree: Mirror['listTree'], commit: string): Promise<Map<string, string>> {
+  return new Map((await listTree(commit)).map((entry) => [entry.path, entry.oid]));
+}
+
+/** `git archive` of a commit; the attributes above make it the tree byte for byte. Missing commits fail the stream. */
+function archive(gitDir: string, commit: string, paths: readonly string[] | undefined): Readable {
+  return gitStream(['archive', '--format=tar', commit, ...(paths === undefined ? [] : ['--', ...paths])], {
+    gitDir,
+  });
+}
+
+/** More paths than this go through an index instead of the command line, whose length is limited. */
+const MAX_PATH_ARGUMENTS = 500;
+
+const DIFF = [
+  '--binary',
+  '--full-index',
+  '--no-renames',
+  '--no-color',
+  '--no-ext-diff',
+  '--no-textconv',
+  '--patch',
+];
+
+async function diff(gitDir: string, base: string, head: string, paths: readonly string[]): Promise<Buffer> {
+  if (paths.length === 0) return Buffer.alloc(0);
+  if (paths.length <= MAX_PATH_ARGUMENTS)
+    return gitOk(['diff-tree', '-r', ...DIFF, base, head, '--', ...paths], { gitDir });
+  const wanted = new Set(paths);
+  const raw = await gitOk(['diff-tree', '-r', '--raw', '-z', '--no-renames', '--no-abbrev', base, head], {
+    gitDir,
+  });
+  const lines = parseRawDiff(raw)
+    .filter((change) => wanted.has(change.path) && !change.undecodable)
+    .map(
+      (change) => `${change.newMode === '000000' ? '0' : change.newMode} ${change.newOid}\t${change.path}\0`,
+    );
+  return withIndex(async (env) => {
+    await gitOk(['read-tree', base], { gitDir, env });
+    await gitOk(['update-index', '-z', '--index-info'], { gitDir, env, input: lines.join('') });
+    const tree = await gitText(['write-tree'], { gitDir, env });
+    return gitOk(['diff-tree', '-r', ...DIFF, base, tree], { gitDir });
+  });
+}
+
+async function withIndex<T>(work: (env: Readonly<Record<string, string>>) => Promise<T>): Promise<T> {
+  const dir = await mkdtemp(join(tmpdir(), 'repoforge-index-'));
+  try {
+    return await work({ GIT_INDEX_FILE: join(dir, 'index') });
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+async function commitWithPatch(
+  gitDir: string,
+  base: string,
+  patch: Buffer,
+  refName: string,
+): Promise<string | null> {
+  const tree = await withIndex(async (env) => {
+    await gitOk(['read-tree', base], { gitDir, env });
+    if (patch.length > 0) {
+      const applied = await git(['apply', '--cached', '--whitespace=nowarn', '-'], {
+        gitDir,
+        env,
+        input: patch,
+      });
+      if (applied.exitCode !== 0) return null;
+    }
+    return gitText(['write-tree'], { gitDir, env });
+  });
+  if (tree === null) return null;
+  const seconds = await gitText(['show', '-s', '--format=%ct', base], { gitDir });
+  const env = commitEnvironment(Number(seconds));
+  const commit = await gitText(['commit-tree', tree, '-p', base, '-m', 'Base with the test patch'], {
+    gitDir,
+    env,
+  });
+  await updateRef(gitDir, refName.startsWith('refs/') ? refName : `refs/repoforge/${refName}`, commit);
+  return commit;
+}
+
+export function commitEnvironment(epochSeconds: number): Record<string, string> {
+  const date = `${epochSeconds} +0000`;
+  return {
+    GIT_AUTHOR_NAME: COMMITTER.name,
+    GIT_AUTHOR_EMAIL: COMMITTER.email,
+    GIT_AUTHOR_DATE: date,
+    GIT_COMMITTER_NAME: COMMITTER.name,
+    GIT_COMMITTER_EMAIL: COMMITTER.email,
+    GIT_COMMITTER_DATE: date,
+  };
+}
+
+/** Several processes may write the same ref to the same value: a held ref lock is waited for, briefly. */
+async function updateRef(gitDir: string, ref: string, commit: string): Promise<void> {
+  const attempts = 10;
+  for (let attempt = 1; ; attempt++) {
+    const result = await git(['update-ref', ref, commit], { gitDir });
+    if (result.exitCode === 0) return;
+    if (attempt === attempts || !/lock/i.test(result.stderr))
+      throw infraFailure(`The ref ${ref} could not be written in ${gitDir}: ${result.stderr.trim()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20 * attempt));
+  }
+}

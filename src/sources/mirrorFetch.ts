@@ -1,0 +1,191 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import lockfile from 'proper-lockfile';
+import type { ApplicationFailure } from '@temporalio/common';
+import type { Logger } from 'pino';
+import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
+import { git, gitOk } from './gitRun.ts';
+import type { GitOptions } from './gitRun.ts';
+
+export interface FetchOptions {
+  /** Refs beside branches and tags, e.g. `refs/pull/12/head`; those that the remote lacks are reported, not fatal. */
+  readonly refs?: readonly string[];
+  /** False: only `refs` are fetched and the branches stay as they are. Default true. */
+  readonly branches?: boolean;
+  /** Value of an HTTP Authorization header; reaches git through its environment, never the command line. */
+  readonly authorization?: string;
+  readonly signal?: AbortSignal;
+}
+
+export interface FetchResult {
+  /** Short name of the remote's default branch; null when the remote names none. */
+  readonly defaultBranch: string | null;
+  readonly missingRefs: readonly string[];
+}
+
+export interface MirrorPlace {
+  readonly gitDir: string;
+  readonly lockPath: string;
+  readonly exists: () => Promise<boolean>;
+  readonly place: <T>(fill: (dir: string) => Promise<T>) => Promise<T>;
+  readonly log: Logger;
+}
+
+const LOCK_STALE_MS = 30_000; // a holder that died frees the lock after this; a live one renews it
+const LOCK_POLL_MS = 250;
+const ARGUMENTS_PER_FETCH = 200;
+
+/**
+ * Makes (in a temporary directory, then renamed) or updates the bare mirror of a git URL or path: all branches and
+ * tags, and the named refs. Old commits are never collected. Errors: unknown repository → permanent NotFound; refused
+ * protocol → permanent BadInput; network trouble → Infra; HTTP 429 → RateLimited.
+ */
+export async function fetchInto(
+  place: MirrorPlace,
+  url: string,
+  options: FetchOptions,
+): Promise<FetchResult> {
+  const unlock = await lock(place.lockPath, options.signal);
+  try {
+    if (await place.exists()) return await update(place.gitDir, url, options);
+    return await place.place((dir) => update(dir, url, options));
+  } finally {
+    await unlock().catch((error: unknown) => place.log.debug({ err: error }, 'mirror lock was already gone'));
+  }
+}
+
+async function lock(lockPath: string, signal: AbortSignal | undefined): Promise<() => Promise<void>> {
+  for (;;) {
+    if (signal?.aborted)
+      throw permanentFailure(FAILURE_TYPES.cancelled, 'Waiting for the mirror was cancelled.');
+    try {
+      return await lockfile.lock(lockPath, { lockfilePath: lockPath, realpath: false, stale: LOCK_STALE_MS });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ELOCKED')
+        throw infraFailure(String(error), { cause: error });
+      await delay(LOCK_POLL_MS);
+    }
+  }
+}
+
+async function update(gitDir: string, url: string, options: FetchOptions): Promise<FetchResult> {
+  const run = remoteRunner(gitDir, url, options);
+  const wanted = options.refs ?? [];
+  const { defaultBranch, found } = await listRemote(run, url, wanted);
+  const branches = ['+refs/heads/*:refs/heads/*', '+refs/tags/*:refs/tags/*'];
+  const present = wanted.filter((ref) => found.has(ref));
+  const specs = [...(options.branches === false ? [] : branches), ...present.map((ref) => `+${ref}:${ref}`)];
+  for (let at = 0; at < specs.length; at += ARGUMENTS_PER_FETCH)
+    await run([
+      'fetch',
+      '--quiet',
+      '--no-tags',
+      '--no-write-fetch-head',
+      '--update-shallow',
+      '--update-head-ok',
+      '--',
+      url,
+      ...specs.slice(at, at + ARGUMENTS_PER_FETCH),
+    ]);
+  if (defaultBranch !== null)
+    await gitOk(['symbolic-ref', 'HEAD', `refs/heads/${defaultBranch}`], { gitDir });
+  return { defaultBranch, missingRefs: wanted.filter((ref) => !found.has(ref)) };
+}
+
+type RunRemote = (args: readonly string[]) => Promise<Buffer>;
+
+function remoteRunner(gitDir: string, url: string, options: FetchOptions): RunRemote {
+  const gitOptions: GitOptions = {
+    gitDir,
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    ...(options.authorization === undefined
+      ? {}
+      : {
+          env: {
+            GIT_CONFIG_COUNT: '1',
+            GIT_CONFIG_KEY_0: 'http.extraHeader',
+            GIT_CONFIG_VALUE_0: `Authorization: ${options.authorization}`,
+          },
+        }),
+  };
+  return async (args) => {
+    const result = await git(args, gitOptions);
+    if (result.exitCode !== 0) throw remoteFailure(url, result.stderr);
+    return result.stdout;
+  };
+}
+
+async function listRemote(
+  run: RunRemote,
+  url: string,
+  refs: readonly string[],
+): Promise<{ readonly defaultBranch: string | null; readonly found: ReadonlySet<string> }> {
+  const found = new Set<string>();
+  let defaultBranch: string | null = null;
+  for (let at = 0; at < Math.max(refs.length, 1); at += ARGUMENTS_PER_FETCH) {
+    const output = await run([
+      'ls-remote',
+      '--symref',
+      '--',
+      url,
+      'HEAD',
+      ...refs.slice(at, at + ARGUMENTS_PER_FETCH),
+    ]);
+    for (const line of output.toString('utf8').split('\n')) {
+      const symref = /^ref: refs\/heads\/(.+)\tHEAD$/.exec(line);
+      if (symref) defaultBranch = symref[1] ?? null;
+      const ref = /^[0-9a-f]{40,64}\t(.+)$/.exec(line)?.[1];
+      if (ref !== undefined) found.add(ref);
+    }
+  }
+  return { defaultBranch, found };
+}
+
+/** A URL without what it may carry of a user's secrets. */
+export const redactUrl = (url: string): string => url.replace(/\/\/[^/@\s]+@/g, '//');
+
+const REMOTE_FAILURES: readonly {
+  readonly pattern: RegExp;
+  readonly make: (url: string, said: string) => ApplicationFailure;
+}[] = [
+  {
+    pattern:
+      /transport '.*' not allowed|is not a git command|unable to find remote helper|not a valid remote/i,
+    make: (url) =>
+      permanentFailure(
+        FAILURE_TYPES.badInput,
+        `"${url}" is not an address that git may read from: use https, ssh, git or a path.`,
+      ),
+  },
+  {
+    pattern: /error: 429|too many requests/i,
+    make: (url, said) =>
+      infraFailure(`The server of ${url} asked to slow down: ${said}`, { type: FAILURE_TYPES.rateLimited }),
+  },
+  {
+    pattern:
+      /could not resolve|timed out|connection (refused|reset)|early eof|hung up|unable to access .*: (failed to connect|gnutls|ssl|openssl|recv)|error: 5\d\d|rpc failed/i,
+    make: (url, said) => infraFailure(`${url} could not be reached: ${said}`),
+  },
+  {
+    pattern:
+      /not found|does not exist|does not appear to be a git repository|not a git repository|no such file or directory/i,
+    make: (url) => permanentFailure(FAILURE_TYPES.notFound, `There is no git repository at ${url}.`),
+  },
+  {
+    pattern:
+      /could not read username|authentication failed|permission denied|terminal prompts disabled|error: 40[13]|access denied/i,
+    make: (url) =>
+      permanentFailure(
+        FAILURE_TYPES.notFound,
+        `There is no git repository at ${url} that can be read without signing in.`,
+      ),
+  },
+];
+
+/** Maps what git said about a remote to a typed failure. */
+export function remoteFailure(url: string, stderr: string): ApplicationFailure {
+  const shown = redactUrl(url);
+  const said = redactUrl(stderr.trim()).slice(0, 1_000);
+  const known = REMOTE_FAILURES.find(({ pattern }) => pattern.test(stderr));
+  return known ? known.make(shown, said) : infraFailure(`git could not read ${shown}: ${said}`);
+}
