@@ -23,7 +23,7 @@ describe('--max-scores', () => {
     [[1, 2, 1], false],
     [[1, 1, 2], false],
   ] as const)('1,1,1 on a row with %j keeps it: %j', (scores, kept) => {
-    expect(withinScores(scored(...scores), [1, 1, 1])).toBe(kept);
+    expect(withinScores(scored(scores[0], scores[1], scores[2]), [1, 1, 1])).toBe(kept);
   });
   it('reads three scores and refuses everything else in one sentence', () => {
     expect(parseMaxScores(' 1,0, 3')).toEqual([1, 0, 3]);

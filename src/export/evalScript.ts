@@ -1,0 +1,80 @@
+import { sha256Hex } from '../domain/canonical.ts';
+import type { InstanceRow } from '../domain/types.ts';
+import { SANDBOX_PATHS, SANDBOX_USERS } from '../sandbox/types.ts';
+import { patchedPaths } from './patchedPaths.ts';
+
+/** How tests are started inside a sandbox or an image: what our own runs use, so that the two agree. */
+export interface RunnerInvocation {
+  /** Command with its options, without test paths. */
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Files of ours that the command names, such as the pinned runner configuration; root-owned. */
+  readonly files: readonly { readonly path: string; readonly content: string }[];
+}
+
+/**
+ * The `eval_script` of a row in SWE-bench's form. The official harness applies the candidate patch in `/testbed` first and
+ * then runs this as root: test files back to their base state, the row's test patch, the pinned runner configuration, then
+ * the tests as the test user between the markers that the harness looks for.
+ * (The harness itself notes the exit code of the command before the end marker, and strips the first two lines.)
+ */
+export function evalScript(row: InstanceRow, runner: RunnerInvocation): string {
+  const { changed, added } = patchedPaths(row.test_patch);
+  const restore = [
+    ...(changed.length > 0 ? [`git checkout HEAD -- ${changed.map(shellQuote).join(' ')}`] : []),
+    ...(added.length > 0 ? [`rm -rf -- ${added.map(shellQuote).join(' ')}`] : []),
+  ];
+  const lines = [
+    '#!/bin/bash',
+    'set -uxo pipefail',
+    `cd ${SANDBOX_PATHS.repo}`,
+    `git config --global --add safe.directory ${SANDBOX_PATHS.repo}`,
+    'git status --short',
+    ...restore,
+    ...(row.test_patch === '' ? [] : heredoc('git apply --verbose --whitespace=nowarn -', row.test_patch)),
+    ...runner.files.flatMap(({ path, content }) => heredoc(`cat > ${shellQuote(path)}`, content)),
+    ": '>>>>> Start Test Output'",
+    testCommand(row, runner),
+    ": '>>>>> End Test Output'",
+    ...restore,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** As the test user: some tests look for what root may do, and results should not depend on it. */
+function testCommand(row: InstanceRow, runner: RunnerInvocation): string {
+  const [uid, gid] = SANDBOX_USERS.test.split(':');
+  const words = [
+    'setpriv',
+    `--reuid=${uid}`,
+    `--regid=${gid}`,
+    '--clear-groups',
+    '--no-new-privs',
+    'env',
+    ...Object.entries(runner.env).map(([name, value]) => `${name}=${value}`),
+    ...runner.command,
+    ...row.test_scope,
+  ];
+  return words.map(shellQuote).join(' ');
+}
+
+/** A here-document whose end word does not stand in the content. */
+function heredoc(command: string, content: string): readonly string[] {
+  let word = `EOF_${sha256Hex(content).slice(0, 12)}`;
+  while (content.includes(word)) word = `${word}_`;
+  // the harness drops lines that equal its own first two, so a file that holds one travels encoded
+  const unsafe =
+    /^(#!\/bin\/bash|set -uxo pipefail)$/m.test(content) ||
+    content.includes('>>>>>') ||
+    content.includes('\r');
+  if (!unsafe) return [`${command} <<'${word}'`, content.replace(/\n$/, ''), word];
+  const encoded = Buffer.from(content)
+    .toString('base64')
+    .replace(/.{1,76}/g, '$&\n')
+    .trimEnd();
+  return [`base64 -d <<'${word}' | ${command}`, encoded, word];
+}
+
+/** A word as bash reads it back; plain words stay plain. */
+export const shellQuote = (word: string): string =>
+  /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
