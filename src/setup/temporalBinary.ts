@@ -206,7 +206,7 @@ function runCommand(
 /** The innermost cause of a chain "a: b: c", on one line. */
 function lastCause(text: string): string {
   const line = text.split('\n').find((candidate) => /error|fail|cannot|go: /i.test(candidate)) ?? text;
-  return line.trim().split(': ').slice(-2).join(': ').slice(0, 300);
+  return line.trim().split(': ').slice(-2).join(': ').replace(/\]$/, '').slice(0, 300);
 }
 
 async function sizeOf(dir: string): Promise<number> {

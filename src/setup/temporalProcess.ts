@@ -26,6 +26,7 @@ export interface EmbeddedServer extends ProcessIdentity {
 const READY_LIMIT_MS = 60_000; // up in 0.3 s on an idle machine; a large database on a loaded one takes longer
 const STOP_GRACE_MS = 10_000;
 const START_TRIES = 3; // another process can take a probed port before the server does
+const PORT_RELEASE_MS = 2_000; // threads of a killed server hold its ports for a moment after it counts as dead
 const MAX_LOG_BYTES = 20 * 2 ** 20;
 const RETENTION_SECONDS = 30 * 24 * 3600; // the dev server forgets closed workflows after a day
 
@@ -105,8 +106,9 @@ function launch(dir: string, binary: string, port: number, uiPort: number): Embe
     });
     child.on('error', () => undefined); // told below: a binary that cannot be run has no pid
     child.unref();
-    const identity = child.pid === undefined ? null : identify(child.pid);
-    if (identity === null) throw new Error(`${binary} could not be started; see ${logOf(dir)}.`);
+    if (child.pid === undefined) throw new Error(`${binary} could not be started.`);
+    const identity = identify(child.pid);
+    if (identity === null) throw endedAtOnce(dir);
     const server = { ...identity, port, uiPort };
     writeNote(dir, server);
     return server;
@@ -128,10 +130,7 @@ async function awaitReady(server: EmbeddedServer, dir: string): Promise<void> {
       await withTemporalConnection({ address: `127.0.0.1:${server.port}` }, prepareNamespace, 5_000);
       return;
     } catch (error) {
-      if (!isRunning(server))
-        throw new Error(
-          `The embedded Temporal server ended at once: ${lastLogLine(dir)} (log: ${logOf(dir)})`,
-        );
+      if (!isRunning(server)) throw endedAtOnce(dir);
       if (Date.now() > deadline) {
         throw new Error(
           `The embedded Temporal server (pid ${server.pid}) runs but does not answer on 127.0.0.1:${server.port}; end it with "kill ${server.pid}" and run again, nothing is lost. Log: ${logOf(dir)}`,
@@ -190,9 +189,10 @@ function rotatedLog(dir: string): string {
   return file;
 }
 
-function lastLogLine(dir: string): string {
+function endedAtOnce(dir: string): Error {
   const lines = readFileSync(logOf(dir), 'utf8').trimEnd().split('\n');
-  return lines.at(-1)?.slice(0, 500) || 'it wrote no reason';
+  const reason = lines.at(-1)?.slice(0, 500) || 'it wrote no reason';
+  return new Error(`The embedded Temporal server ended at once: ${reason} (log: ${logOf(dir)})`);
 }
 
 function readNote(dir: string): EmbeddedServer | null {
@@ -213,7 +213,12 @@ function writeNote(dir: string, { pid, startTime, port, uiPort }: EmbeddedServer
 
 /** `wanted` if nobody listens there, else a port that the system names; never `other`. */
 async function freePort(wanted?: number, other?: number): Promise<number> {
-  if (wanted !== undefined && wanted !== other && (await canListen(wanted)) !== null) return wanted;
+  const deadline = Date.now() + PORT_RELEASE_MS;
+  while (wanted !== undefined && wanted !== other) {
+    if ((await canListen(wanted)) !== null) return wanted;
+    if (Date.now() > deadline) break;
+    await delay(50);
+  }
   for (;;) {
     const port = await canListen(0);
     if (port !== null && port !== other) return port;
