@@ -19,7 +19,7 @@ export function createSandbox(deps: {
   readonly container: Docker.Container;
   readonly log: Logger;
 }): Sandbox {
-  const { docker, container, log } = deps;
+  const { container, log } = deps;
   const short = container.id.slice(0, 12);
   let knownOomKills = 0;
 

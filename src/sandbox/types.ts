@@ -89,9 +89,7 @@ export interface SandboxDriver {
   /** Creates the installation's store volume if it is missing and returns its name. */
   ensureStoreVolume(installation: string): Promise<string>;
   /** Containers of this installation, newest first. */
-  list(
-    installation: string,
-  ): Promise<
+  list(installation: string): Promise<
     readonly {
       readonly id: string;
       readonly labels: Readonly<Record<string, string>>;
