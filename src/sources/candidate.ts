@@ -28,6 +28,8 @@ export interface ChangeFacts {
   readonly hintsText: string | null;
   readonly license: string | null;
   readonly provenance: Candidate['provenance'];
+  /** Better words that cost requests: asked for only when the change is usable. */
+  readonly findWords?: () => Promise<Pick<ChangeFacts, 'problemStatement' | 'hintsText' | 'provenance'>>;
 }
 
 const MAX_TEXT_CHARACTERS = 64 * 1024;
@@ -47,9 +49,6 @@ export async function makeCandidate(facts: ChangeFacts): Promise<MinedCandidate>
     rejection: { reason, detail: cutText(detail) },
   });
   const changes = await mirror.changes(base, head);
-  const unfillable = await findUnfillable(mirror, base, changes);
-  if (unfillable) return reject(unfillable.reason, unfillable.detail);
-
   const options: SplitOptions = { pythonFiles: await readPythonFiles(mirror, head) };
   const generated = await findGenerated(mirror, changes);
   const usable = changes.filter((change) => !change.undecodable && !generated.has(change.path));
@@ -57,7 +56,7 @@ export async function makeCandidate(facts: ChangeFacts): Promise<MinedCandidate>
     usable.map((change) => change.path),
     options,
   );
-  if (!split.touchesSource)
+  if (split.properSource.length === 0)
     return reject('no_source_change', `The change touches no source file (${describeChange(changes)}).`);
   const present = new Set(usable.filter((change) => change.status !== 'D').map((change) => change.path));
   const testFiles = testModules(
@@ -69,6 +68,8 @@ export async function makeCandidate(facts: ChangeFacts): Promise<MinedCandidate>
       'no_test_change',
       `The change adds or changes no test module (${describeChange(changes)}).`,
     );
+  const unfillable = await findUnfillable(mirror, base, changes);
+  if (unfillable) return reject(unfillable.reason, unfillable.detail);
   const oversize = await findOversize(facts, usable, split);
   if (oversize !== null) return reject('too_large', oversize);
 
@@ -87,7 +88,7 @@ export async function makeCandidate(facts: ChangeFacts): Promise<MinedCandidate>
       FAILURE_TYPES.badAnswer,
       `The test patch of ${instanceId} does not apply to its own base.`,
     );
-  return store(facts, { patch, testPatch, testCommit, testFiles });
+  return store({ ...facts, ...(await facts.findWords?.()) }, { patch, testPatch, testCommit, testFiles });
 }
 
 async function store(
@@ -188,10 +189,10 @@ async function findGenerated(
 async function findOversize(
   facts: ChangeFacts,
   changes: readonly RawChange[],
-  split: { readonly source: readonly string[]; readonly test: readonly string[] },
+  split: { readonly properSource: readonly string[]; readonly test: readonly string[] },
 ): Promise<string | null> {
-  if (split.source.length > facts.limits.maxSourceFiles)
-    return `The change touches ${split.source.length} source files; the limit is ${facts.limits.maxSourceFiles}.`;
+  if (split.properSource.length > facts.limits.maxSourceFiles)
+    return `The change touches ${split.properSource.length} source files; the limit is ${facts.limits.maxSourceFiles}.`;
   const tests = new Set(split.test);
   const oids = changes
     .filter((change) => tests.has(change.path))
