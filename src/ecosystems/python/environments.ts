@@ -1,0 +1,23 @@
+import type { Candidate, EnvironmentKey, Rejection } from '../../domain/types.ts';
+import type { Ecosystem } from '../types.ts';
+import { checkLeaks } from './leaks.ts';
+import { realiseEnvironment } from './realise.ts';
+import type { RealiseDeps } from './realise.ts';
+import { resolveEnvironment } from './resolve.ts';
+import type { ResolveDeps } from './resolve.ts';
+
+export type PythonEnvironmentDeps = ResolveDeps & RealiseDeps;
+
+export interface PythonEnvironments extends Pick<Ecosystem, 'resolve' | 'realise'> {
+  /** Is the project, a vendored copy of it, or a file of the fix in this realised environment? */
+  checkLeaks(candidate: Candidate, key: EnvironmentKey): Promise<Rejection | null>;
+}
+
+/** Python's environments: resolution with the calendar, realisation in the package store, leak scan. */
+export function createPythonEnvironments(deps: PythonEnvironmentDeps): PythonEnvironments {
+  return {
+    resolve: (candidate, policy, context) => resolveEnvironment(deps, candidate, policy, context),
+    realise: (spec, variant, context) => realiseEnvironment(deps, spec, variant, context),
+    checkLeaks: (candidate, key) => checkLeaks(deps, candidate, key),
+  };
+}

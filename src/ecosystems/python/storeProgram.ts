@@ -1,0 +1,321 @@
+/**
+ * The package store's own program: Python of the base image, standard library only, started inside a store container
+ * with one JSON request on stdin and one JSON answer on stdout. It runs where the files are, so that hardlinks, locks and
+ * renames are the file system's own. Requests: `realise`, `probe` (packageStore.ts sends its own program).
+ *
+ * Invariants: `envs/<key>` exists with its marker `envs/<key>.json` only when it is whole; every change happens under
+ * one `flock`, which the kernel frees when the container dies; what a dead attempt left is under a `.tmp-` name and goes
+ * with the next attempt; files are only ever added or deleted, never written in place, since they are shared.
+ */
+export const STORE_PROGRAM = String.raw`
+import fcntl, hashlib, json, os, re, shutil, subprocess, sys, uuid
+
+request = json.load(sys.stdin)
+ROOT = request.get("root", "/store")
+RULES = request.get("rules", {})
+CACHE, FULL = ROOT + "/cache", ROOT + "/cache-full"
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+def read_json(path):
+    try:
+        with open(path) as handle:
+            return json.load(handle)
+    except (OSError, ValueError):
+        return None
+
+def write_json(path, value):
+    temporary = path + "." + uuid.uuid4().hex[:8] + ".tmp"
+    with open(temporary, "w") as handle:
+        json.dump(value, handle, sort_keys=True)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.rename(temporary, path)
+
+def walk_files(top):
+    for folder, _, names in os.walk(top):
+        for name in names:
+            yield os.path.join(folder, name)
+
+# ---- installing -------------------------------------------------------------------------------------------------
+
+def install(target, cache, lock_file, offline):
+    command = ["uv", "pip", "install", "--target", target, "--python", "python3", "--no-deps", "--require-hashes",
+               "--link-mode", "hardlink", "--no-progress", "--quiet", "-r", lock_file]
+    if offline:
+        command.append("--offline")
+    for package, date in request.get("buildCutoffs", {}).items():
+        command += ["--exclude-newer-package", package + "=" + date]
+    environment = dict(os.environ, UV_CACHE_DIR=cache, UV_PYTHON_DOWNLOADS="never", UV_NO_CONFIG_WARNING="1")
+    done = subprocess.run(command, cwd="/tmp", env=environment, capture_output=True, text=True, errors="replace")
+    return done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+
+# ---- pruning: delete-only, once per archive ---------------------------------------------------------------------
+
+def distribution_of(archive):
+    try:
+        names = os.listdir(archive)
+    except OSError:
+        return None
+    for name in names:
+        match = re.fullmatch(r"(.+?)-([^-]+)\.dist-info", name)
+        if match:
+            return normal(match.group(1)), match.group(2)
+    return None
+
+def is_test_folder(folder):
+    for path in walk_files(folder):
+        if re.fullmatch(r"test_.*\.py|.*_test\.py|.*_tests\.py|tests?\.py", os.path.basename(path)):
+            return True
+    return False
+
+def imports_folder(archive, relative):
+    """Does a module outside the folder name it? Then it is more than tests."""
+    parts = relative.split(os.sep)
+    leaf = parts[-1]
+    dotted = re.escape(".".join(parts))
+    # "from pkg.tests", "import pkg.tests", "pkg.tests." and, from inside the same package, "from .tests", "from . import tests"
+    absolute = re.compile(r"\b" + dotted + r"\b")
+    near = re.compile(r"^\s*from\s+\.+(?:\w+\.)*" + leaf + r"\b|^\s*from\s+\.+\s+import\s+[^\n]*\b" + leaf + r"\b", re.M)
+    inside = os.path.join(archive, relative) + os.sep
+    for path in walk_files(archive):
+        if not path.endswith(".py") or path.startswith(inside) or re.search(r"[\\/]tests?[\\/]", path):
+            continue
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            text = handle.read()
+        if absolute.search(text) or near.search(text):
+            return True
+    return False
+
+def doomed_folders(archive):
+    for folder, names, _ in os.walk(archive):
+        relative = os.path.relpath(folder, archive)
+        for name in list(names):
+            path = os.path.join(folder, name)
+            inner = name if relative == "." else os.path.join(relative, name)
+            if name in RULES["folders"]:
+                doomed = True
+            elif relative == ".":
+                doomed = name in RULES["topLevelFolders"]
+            else:
+                doomed = name in RULES["testFolders"] and is_test_folder(path) and not imports_folder(archive, inner)
+            if doomed:
+                names.remove(name)
+                yield path
+
+def prune_archive(archive):
+    full = sum(os.lstat(path).st_size for path in walk_files(archive))
+    removed = files = 0
+    doomed = list(doomed_folders(archive))
+    for folder in doomed:
+        for path in walk_files(folder):
+            removed += os.lstat(path).st_size
+            files += 1
+        shutil.rmtree(folder)
+    for path in list(walk_files(archive)):
+        if path.endswith(tuple(RULES["suffixes"])):
+            removed += os.lstat(path).st_size
+            files += 1
+            os.unlink(path)
+    return {"fullBytes": full, "removedBytes": removed, "removedFiles": files}
+
+def treatment(name):
+    return "kept" if name in RULES["exceptions"] else RULES["version"]
+
+def prune_cache(wanted):
+    """Prunes archives that are new; drops those of wanted packages that were pruned by other rules."""
+    archives = CACHE + "/archive-v0"
+    ledger_file = ROOT + "/pruned.json"
+    ledger = read_json(ledger_file) or {}
+    present = set(os.listdir(archives)) if os.path.isdir(archives) else set()
+    changed = False
+    for identity in sorted(set(ledger) - present):
+        del ledger[identity]
+        changed = True
+    for identity in sorted(present):
+        path = os.path.join(archives, identity)
+        entry = ledger.get(identity)
+        if entry is None:
+            name, version = distribution_of(path) or ("", "")
+            rule = treatment(name)
+            counts = {"fullBytes": sum(os.lstat(f).st_size for f in walk_files(path)), "removedBytes": 0, "removedFiles": 0} \
+                if rule == "kept" else prune_archive(path)
+            ledger[identity] = dict(counts, name=name, version=version, rule=rule)
+            changed = True
+        elif wanted.get(entry["name"]) == entry["version"] and entry["rule"] != treatment(entry["name"]):
+            shutil.rmtree(path)
+            del ledger[identity]
+            changed = True
+    if changed:
+        write_json(ledger_file, ledger)
+    return ledger
+
+# ---- filling the pruned cache from the full one: the same inodes, so nothing is stored twice -----------------------
+
+def link_tree(source, target):
+    if os.path.islink(source):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if os.path.lexists(target):
+            os.unlink(target)
+        os.symlink(os.readlink(source), target)
+    elif os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+        for name in os.listdir(source):
+            link_tree(os.path.join(source, name), os.path.join(target, name))
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if os.path.lexists(target):
+            if os.path.samefile(source, target):
+                return
+            os.unlink(target)
+        os.link(source, target)
+
+def link_from_full(wanted):
+    os.makedirs(CACHE, exist_ok=True)
+    for bucket in os.listdir(FULL):
+        top = os.path.join(FULL, bucket)
+        if bucket == "archive-v0":
+            for identity in os.listdir(top):
+                found = distribution_of(os.path.join(top, identity))
+                target = os.path.join(CACHE, bucket, identity)
+                if found and wanted.get(found[0]) == found[1] and not os.path.isdir(target):
+                    temporary = CACHE + "/.linking-" + identity
+                    shutil.rmtree(temporary, ignore_errors=True)
+                    link_tree(os.path.join(top, identity), temporary)
+                    os.makedirs(os.path.dirname(target), exist_ok=True)
+                    os.rename(temporary, target)
+        elif bucket.startswith(("simple-", "wheels-", "sdists-")):
+            for folder, folders, names in os.walk(top):
+                for name in list(folders) + names:
+                    if normal(name[:-5] if name.endswith(".rkyv") else name) in wanted:
+                        path = os.path.join(folder, name)
+                        link_tree(path, os.path.join(CACHE, os.path.relpath(path, FULL)))
+                        if name in folders:
+                            folders.remove(name)
+
+def fill(kind, target, lock_file, wanted):
+    """Installs into target; returns (ok, text, where the files came from)."""
+    if kind == "full":
+        ok, text = install(target, FULL, lock_file, True)
+        if ok:
+            return ok, text, "cache"
+        shutil.rmtree(target, ignore_errors=True)
+        ok, text = install(target, FULL, lock_file, False) if request["network"] else (False, text)
+        return ok, text, "network"
+    prune_cache(wanted)
+    ok, text = install(target, CACHE, lock_file, True)
+    if ok:
+        return ok, text, "cache"
+    shutil.rmtree(target, ignore_errors=True)
+    ok, text, origin = fill("full", target, lock_file, wanted)
+    shutil.rmtree(target, ignore_errors=True)
+    if not ok:
+        return ok, text, origin
+    link_from_full(wanted)
+    prune_cache(wanted)
+    ok, text = install(target, CACHE, lock_file, True)
+    if not ok and request["network"]:
+        # The layout of the installer's cache changed under us: fill the pruned cache by its own means.
+        shutil.rmtree(target, ignore_errors=True)
+        ok, text = install(target, CACHE, lock_file, False)
+        shutil.rmtree(target, ignore_errors=True)
+        if ok:
+            prune_cache(wanted)
+            ok, text = install(target, CACHE, lock_file, True)
+    return ok, text, origin
+
+# ---- describing an environment ------------------------------------------------------------------------------------
+
+def index_of(top):
+    """Path, size and git blob id of each Python file, and every top-level name."""
+    files = []
+    for path in sorted(walk_files(top)):
+        if path.endswith(".py") and not os.path.islink(path):
+            with open(path, "rb") as handle:
+                content = handle.read()
+            oid = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            files.append([os.path.relpath(path, top), len(content), oid])
+    return {"files": files, "top": sorted(os.listdir(top))}
+
+OWN = re.compile(r"\.dist-info/(?:RECORD|INSTALLER|REQUESTED|direct_url\.json|uv_cache\.json|uv_build\.json)$|^bin/")
+
+def describe(top):
+    size = files = copied = 0
+    for path in walk_files(top):
+        status = os.lstat(path)
+        files += 1
+        size += status.st_size
+        if status.st_nlink == 1 and status.st_size > 0 and not OWN.search(os.path.relpath(path, top)):
+            copied += 1
+    return {"bytes": size, "files": files, "copiedFiles": copied}
+
+def realise():
+    kind = request["variant"]
+    envs = ROOT + ("/envs" if kind == "pruned" else "/envs-full")
+    final = envs + "/" + request["key"]
+    marker = final + ".json"
+    def finished():
+        found = read_json(marker)
+        return dict(found, status="ok", served=True) if found and os.path.isdir(final) else None
+    found = finished()
+    if found:
+        return found
+    os.makedirs(ROOT + "/locks", exist_ok=True)
+    with open(ROOT + "/locks/fill.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = finished()
+        if found:
+            return found
+        for folder in (CACHE, FULL, envs):
+            os.makedirs(folder, exist_ok=True)
+        for name in os.listdir(envs):
+            if name.startswith(".tmp-"):
+                shutil.rmtree(os.path.join(envs, name), ignore_errors=True)
+        for name in os.listdir(CACHE):
+            if name.startswith(".linking-"):
+                shutil.rmtree(os.path.join(CACHE, name), ignore_errors=True)
+        temporary = envs + "/.tmp-" + request["key"][:16] + "-" + uuid.uuid4().hex[:8]
+        if os.path.isdir(final):  # no marker: whoever made it died before it was whole
+            os.rename(final, temporary + "-old")
+            shutil.rmtree(temporary + "-old", ignore_errors=True)
+        lock_file = "/tmp/" + uuid.uuid4().hex + ".txt"
+        with open(lock_file, "w") as handle:
+            handle.write(request["lock"])
+        wanted = {normal(name): version for name, version in request["pins"].items()}
+        ok, text, origin = fill(kind, temporary, lock_file, wanted)
+        if not ok:
+            shutil.rmtree(temporary, ignore_errors=True)
+            return {"status": "failed", "output": text}
+        os.makedirs(temporary, exist_ok=True)  # an empty lock makes no folder
+        for name in (".lock", "CACHEDIR.TAG"):
+            if os.path.exists(os.path.join(temporary, name)):
+                os.unlink(os.path.join(temporary, name))
+        metadata = describe(temporary)
+        metadata["removedBytes"] = 0
+        if kind == "pruned":
+            for entry in (read_json(ROOT + "/pruned.json") or {}).values():
+                if wanted.get(entry["name"]) == entry["version"]:
+                    metadata["removedBytes"] += entry["removedBytes"]
+        metadata["origin"] = origin
+        write_json(final + ".index.json", index_of(temporary))
+        os.chmod(temporary, 0o755)
+        os.rename(temporary, final)
+        write_json(marker, metadata)
+        return dict(metadata, status="ok", served=False)
+
+def index():
+    return read_json(ROOT + "/envs/" + request["key"] + ".index.json") or read_json(ROOT + "/envs-full/" + request["key"] + ".index.json")
+
+def probe():
+    """Installs one package into a scratch folder and lists its files: does it carry a copy of somebody else?"""
+    target = "/tmp/probe-" + uuid.uuid4().hex
+    environment = dict(os.environ, UV_CACHE_DIR=FULL, UV_PYTHON_DOWNLOADS="never", UV_LINK_MODE="copy")
+    done = subprocess.run(["uv", "pip", "install", "--quiet", "--no-deps", "--target", target, "--python", "python3", request["requirement"]],
+                          cwd="/tmp", env=environment, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        return {"status": "failed", "output": (done.stdout + done.stderr)[-6000:]}
+    return {"status": "ok", "paths": [os.path.relpath(path, target) for path in sorted(walk_files(target))]}
+
+json.dump({"realise": realise, "index": index, "probe": probe}[request["command"]](), sys.stdout)
+`;
