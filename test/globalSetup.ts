@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -106,7 +106,10 @@ async function closeRun(runDir: string): Promise<void> {
   await stopServer(join(runDir, 'temporal'));
   const installations = join(runDir, 'installations');
   const ids = existsSync(installations) ? readdirSync(installations) : [];
-  for (const id of ids) await removeDockerLeftovers(id);
+  for (const id of ids) {
+    await removeDockerLeftovers(id);
+    rmSync(readFileSync(join(installations, id), 'utf8'), { recursive: true, force: true });
+  }
   rmSync(runDir, { recursive: true, force: true });
 }
 
