@@ -1,0 +1,36 @@
+import type { Context } from '@temporalio/activity';
+import type { ActivityInboundCallsInterceptor, ActivityInterceptorsFactory } from '@temporalio/worker';
+import type { Logger } from 'pino';
+
+/** From this attempt on, something that patience does not mend is likely, and a person should hear of it. */
+const ALARM_FROM_ATTEMPT = 10;
+
+/** One line for every activity: type, workflow, attempt, duration, and how it ended; louder when it keeps failing. */
+export const activityLog =
+  (log: Logger): ActivityInterceptorsFactory =>
+  (context: Context) => ({ inbound: logged(log, context) });
+
+function logged(log: Logger, { info }: Context): ActivityInboundCallsInterceptor {
+  const child = log.child({
+    activity: info.activityType,
+    workflow: info.workflowExecution?.workflowId,
+    activityId: info.activityId,
+    attempt: info.attempt,
+  });
+  return {
+    async execute(input, next) {
+      const startedMs = performance.now();
+      const durationMs = (): number => Math.round(performance.now() - startedMs);
+      if (info.attempt === ALARM_FROM_ATTEMPT)
+        child.error('this activity has failed many times; it is tried on, and needs a look');
+      try {
+        const result = await next(input);
+        child.debug({ durationMs: durationMs() }, 'activity done');
+        return result;
+      } catch (error) {
+        child.warn({ durationMs: durationMs(), err: error }, 'activity failed');
+        throw error;
+      }
+    },
+  };
+}

@@ -1,0 +1,67 @@
+import { Worker } from '@temporalio/worker';
+import type { NativeConnection, WorkflowBundleOption } from '@temporalio/worker';
+import type { Logger } from 'pino';
+import type {
+  ControlActivities,
+  LlmActivities,
+  MiningActivities,
+  SandboxActivities,
+} from '../activities/types.ts';
+import type { QueueRole } from '../domain/messages.ts';
+import { activityLog } from './interceptor.ts';
+import { workerOptions } from './options.ts';
+import type { WorkerPlace } from './options.ts';
+
+/** What each role does; the stubs of the tests have the same shape. */
+export interface ActivitiesByRole {
+  readonly control: ControlActivities;
+  readonly mining: MiningActivities;
+  readonly sandbox: SandboxActivities;
+  readonly llm: LlmActivities;
+}
+
+export interface RunningWorkers {
+  /** Settles when every worker has ended; rejects when one of them failed fatally. */
+  readonly ended: Promise<void>;
+  /** Graceful: no new tasks, running activities get the grace time, then are cut. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts one worker per role over one connection. The control role runs the workflows.
+ * Throws when the namespace or the bundle cannot be used; nothing is left running then.
+ */
+export async function startWorkers(options: {
+  readonly roles: readonly QueueRole[];
+  readonly connection: NativeConnection;
+  readonly place: WorkerPlace;
+  readonly activities: ActivitiesByRole;
+  readonly bundle: WorkflowBundleOption;
+  readonly log: Logger;
+}): Promise<RunningWorkers> {
+  const { roles, connection, place, activities, bundle, log } = options;
+  const workers: Worker[] = [];
+  for (const role of roles)
+    workers.push(
+      await Worker.create({
+        connection,
+        ...workerOptions(role, place),
+        activities: { ...activities[role] },
+        interceptors: { activity: [activityLog(log)] },
+        ...(role === 'control' ? { workflowBundle: bundle } : {}),
+      }),
+    );
+  const runs = workers.map((worker) => worker.run());
+  const stopAll = (): void => {
+    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+  };
+  // one worker that fails takes the others along: a process that does half of its roles looks alive and is not
+  const ended = Promise.all(runs.map((run) => run.finally(stopAll))).then(() => undefined);
+  return {
+    ended,
+    async stop() {
+      stopAll();
+      await ended;
+    },
+  };
+}

@@ -1,0 +1,74 @@
+import { hostname } from 'node:os';
+import type { WorkerOptions } from '@temporalio/worker';
+import { taskQueue } from '../domain/messages.ts';
+import type { QueueRole } from '../domain/messages.ts';
+
+/**
+ * How long running activities may go on after a stop is asked for. A container run that has more to do is cut and taken
+ * up by the next worker from its last recorded stage. Keep `stop_grace_period` of the compose file above grace + force.
+ */
+export const SHUTDOWN_GRACE_MS = 10_000;
+/** After that, the worker ends even if an activity does not return (the default waits for ever). */
+export const SHUTDOWN_FORCE_MS = 15_000;
+
+/** Bounds how late a cancel reaches an activity; the default of 30 s would keep containers running that long. */
+export const HEARTBEAT_THROTTLE_MS = 2_000;
+
+/** Activities at once that only read and write small files. */
+const LIGHT_SLOTS = 16;
+/** An index or an API is asked by few at a time. */
+const MINING_SLOTS = 4;
+const LLM_SLOTS = 4;
+/** One workflow of ours holds 1-3 MB in memory; a laptop keeps a full window of 500 out of it and replays. */
+const MAX_CACHED_WORKFLOWS = 300;
+
+export interface WorkerSizing {
+  /** Containers at once on this host: fixed, since a worker's own CPU and memory do not see what containers use. */
+  readonly sandboxSlots: number;
+  /** Requests to the index and to GitHub per second, for the whole queue; null for no limit of ours. */
+  readonly miningPerSecond: number | null;
+  readonly llmSlots?: number;
+}
+
+export interface WorkerPlace {
+  readonly queuePrefix: string;
+  readonly namespace: string;
+  readonly sizing: WorkerSizing;
+}
+
+type OurOptions = Omit<WorkerOptions, 'connection' | 'activities' | 'workflowBundle' | 'interceptors'>;
+
+/**
+ * Everything about a worker that has a wrong or dangerous default, named in one place. Cancellation type is a property of
+ * the calls and is named in `workflows/proxies.ts`.
+ */
+export function workerOptions(role: QueueRole, place: WorkerPlace): OurOptions {
+  const rate = role === 'mining' ? place.sizing.miningPerSecond : null;
+  return {
+    namespace: place.namespace,
+    taskQueue: taskQueue(place.queuePrefix, role),
+    identity: `${hostname()}/${role}/${process.pid}`,
+    shutdownGraceTime: SHUTDOWN_GRACE_MS,
+    shutdownForceTime: SHUTDOWN_FORCE_MS,
+    maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
+    defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
+    maxConcurrentActivityTaskExecutions: activitySlots(role, place.sizing),
+    ...(role === 'control' ? { maxCachedWorkflows: MAX_CACHED_WORKFLOWS } : {}),
+    // an eagerly dispatched task never passes the server's rate limit
+    maxEagerActivityReservationsPerWorkflowTask: role === 'control' ? 3 : 0,
+    ...(rate === null ? {} : { maxTaskQueueActivitiesPerSecond: rate }),
+  };
+}
+
+function activitySlots(role: QueueRole, sizing: WorkerSizing): number {
+  switch (role) {
+    case 'control':
+      return LIGHT_SLOTS;
+    case 'mining':
+      return MINING_SLOTS;
+    case 'sandbox':
+      return sizing.sandboxSlots;
+    case 'llm':
+      return sizing.llmSlots ?? LLM_SLOTS;
+  }
+}

@@ -1,0 +1,202 @@
+import { ApplicationFailure } from '@temporalio/common';
+import type { PageEntry } from '../../src/activities/types.ts';
+import type { InstanceResult, SourceSpec } from '../../src/domain/messages.ts';
+import { WORKFLOWS, scopedWorkflowId, SIGNALS, sourceLabel, taskQueue } from '../../src/domain/messages.ts';
+import { workflowIds } from '../../src/domain/ids.ts';
+import type { ArtefactRef, Rejection, RunSummary } from '../../src/domain/types.ts';
+import type { ActivitiesByRole } from '../../src/workers/main.ts';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+
+/** A made-up but well-formed ref, so that logs and histories stay readable. */
+export const fakeRef = (text: string): ArtefactRef =>
+  `sha256:${Buffer.from(text).toString('hex').padEnd(64, '0').slice(0, 64)}`;
+
+export interface Call {
+  readonly activity: string;
+  readonly request: Record<string, unknown>;
+}
+
+export interface StubPlan {
+  /** Candidate ids of each source, by label, in source order; `!reason` after an id rejects it when mined. */
+  readonly candidates: Readonly<Record<string, readonly string[]>>;
+  /** Ids per mined page. */
+  readonly minePageSize?: number;
+  /** Called before each activity does its (pretended) work: may wait, or throw. */
+  readonly before?: (call: Call) => Promise<void> | void;
+  /** Ids that decideFirst rejects. */
+  readonly rejected?: (id: string) => Rejection | undefined;
+}
+
+export interface Stubs {
+  readonly activities: ActivitiesByRole;
+  readonly calls: Call[];
+  /** Calls of one activity, in order. */
+  of(activity: string): readonly Call[];
+  /** Results as the records would hold them; survives workers. */
+  readonly results: Map<string, InstanceResult>;
+}
+
+/** Activities by hand: they record every call, keep results like the record store does, and fail on cue. */
+export function createStubs(env: TestWorkflowEnvironment, plan: StubPlan): Stubs {
+  const calls: Call[] = [];
+  const results = new Map<string, InstanceResult>();
+  const provers = new Set<string>();
+  const step = async (activity: string, request: object): Promise<void> => {
+    const call = { activity, request: request as Record<string, unknown> };
+    calls.push(call);
+    await plan.before?.(call);
+  };
+  const summary = (name: string): RunSummary => ({
+    record: fakeRef(name),
+    outcome: 'completed',
+    passed: 1,
+    failed: 0,
+    totalMs: 1,
+  });
+  const minePage = pageOf(plan, results);
+  const activities: ActivitiesByRole = {
+    mining: {
+      async minePage(request) {
+        await step('minePage', request);
+        return minePage(request.source, request.page);
+      },
+    },
+    sandbox: {
+      async resolveEnvironment(request) {
+        await step('resolveEnvironment', request);
+        return {
+          ok: true,
+          key: 'k'.repeat(64),
+          spec: fakeRef('spec'),
+          cutoff: '2024-01-01T00:00:00Z',
+          durationMs: 1,
+        };
+      },
+      async realiseEnvironment(request) {
+        await step('realiseEnvironment', request);
+        return {
+          ok: true,
+          key: request.key,
+          served: false,
+          durationMs: 1,
+          fullBytes: 2,
+          prunedBytes: 1,
+          copiedFiles: 0,
+        };
+      },
+      async checkLeaks(request) {
+        await step('checkLeaks', request);
+        return { rejection: null };
+      },
+      async runTests(request) {
+        await step('runTests', request);
+        return summary(request.stage);
+      },
+      async evaluatePrediction(request) {
+        await step('evaluatePrediction', request);
+        return { served: request.index % 2 === 1, verdict: 'resolved' };
+      },
+    },
+    llm: {
+      async labelInstance(request) {
+        await step('labelInstance', request);
+        return { labels: fakeRef('labels') };
+      },
+    },
+    control: {
+      async askEnvironment(request) {
+        await step('askEnvironment', request);
+        await env.client.workflow.signalWithStart(WORKFLOWS.environment, {
+          workflowId: scopedWorkflowId(request.queuePrefix, workflowIds.environment(request.key)),
+          taskQueue: taskQueue(request.queuePrefix, 'control'),
+          args: [{ key: request.key, spec: request.spec, queuePrefix: request.queuePrefix, lingerMs: 2_000 }],
+          signal: SIGNALS.askEnvironment,
+          signalArgs: [{ asker: request.asker }],
+        });
+        const prover = !provers.has(request.key);
+        provers.add(request.key);
+        return { prover };
+      },
+      async compareHealth(request) {
+        await step('compareHealth', request);
+        return { agree: true, detail: '' };
+      },
+      async planScope(request) {
+        await step('planScope', request);
+        return { ok: true, scope: fakeRef('scope'), files: 1 };
+      },
+      async decideFirst(request) {
+        await step('decideFirst', request);
+        const rejection = plan.rejected?.(request.instanceId);
+        return rejection === undefined
+          ? { ok: true, failToPass: 1, pool: fakeRef('pool') }
+          : { ok: false, rejection, tryNextCutoff: false };
+      },
+      async proveCanaries(request) {
+        await step('proveCanaries', request);
+        return { proven: fakeRef('proven'), before: fakeRef('draw1'), after: fakeRef('draw2') };
+      },
+      async decideFinal(request) {
+        await step('decideFinal', request);
+        return { ok: true, lists: fakeRef('lists'), gold: 'resolved', nop: 'unresolved' };
+      },
+      async publishInstance(request) {
+        await step('publishInstance', request);
+        const result: InstanceResult = {
+          outcome: 'published',
+          row: fakeRef('row'),
+          evidence: fakeRef('evidence'),
+          containerRuns: request.containerRuns,
+        };
+        results.set(request.instanceId, result);
+        return result;
+      },
+      async recordRejection(request) {
+        await step('recordRejection', request);
+        const { rejection, at: stage, containerRuns } = request;
+        const result: InstanceResult = { outcome: 'rejected', rejection, stage, containerRuns };
+        results.set(request.instanceId, result);
+        return result;
+      },
+      async describeInstances(request) {
+        await step('describeInstances', request);
+        return Promise.all(
+          request.ids.map(async (id) => {
+            const workflowId = scopedWorkflowId(
+              request.queuePrefix,
+              workflowIds.instance(request.campaign, id),
+            );
+            const { status } = await env.client.workflow.getHandle(workflowId).describe();
+            return { id, alive: status.name === 'RUNNING', result: results.get(id) ?? null };
+          }),
+        );
+      },
+      async assembleCampaign(request) {
+        await step('assembleCampaign', request);
+        const published = [...results.values()].filter(({ outcome }) => outcome === 'published').length;
+        return { dataset: 'dataset.jsonl', report: null, published, surplus: 0 };
+      },
+      async writeEvaluationReports(request) {
+        await step('writeEvaluationReports', request);
+        return { reports: ['report.json'] };
+      },
+    },
+  };
+  return { activities, calls, results, of: (activity) => calls.filter((call) => call.activity === activity) };
+}
+
+function pageOf(plan: StubPlan, results: ReadonlyMap<string, InstanceResult>) {
+  const size = plan.minePageSize ?? 5;
+  return (source: SourceSpec, page: number): { entries: PageEntry[]; nextCursor: string | null } => {
+    const label = sourceLabel(source);
+    const ids = plan.candidates[label];
+    if (ids === undefined) throw ApplicationFailure.nonRetryable(`No package ${label}.`, 'NotFound');
+    const entries = ids.slice(page * size, (page + 1) * size).map((text): PageEntry => {
+      const [id = '', reason] = text.split('!');
+      return reason === undefined
+        ? { id, repo: label, candidate: fakeRef(id), settled: results.get(id) ?? null }
+        : { id, rejected: reason as 'too_large' };
+    });
+    return { entries, nextCursor: (page + 1) * size < ids.length ? String(page + 1) : null };
+  };
+}
