@@ -24,8 +24,8 @@ export interface ChangeSplit {
   /** Test and runner paths: the test patch. */
   readonly test: readonly string[];
   readonly generated: readonly string[];
-  /** True when at least one path is a source file proper, not only documentation or packaging tables. */
-  readonly touchesSource: boolean;
+  /** Source files proper: neither documentation nor packaging tables. A change without any is no source change. */
+  readonly properSource: readonly string[];
 }
 
 const RUNNER_FILES = new Set([
@@ -67,7 +67,9 @@ const DOC_TEXT =
   /^(readme|changes?|changelog|history|news|authors?|contributors?|contributing|licen[cs]e|copying|notice|maintainers|todo|install|security|code_of_conduct|releases?|release[-_]?notes|whats_?new|upgrad(e|ing)|credits|thanks|codeowners|citation)([-._][\w.-]+)?$/i;
 const DOC_EXTENSION = /(^[^.]*|\.(md|rst|txt|adoc|html|cff|markdown|[0-9.]+))$/i;
 const HOUSEKEEPING_FILE =
-  /^(manifest\.in|makefile|.*\.lock|.*\.(md|rst)|\.(git.*|pre-commit.*|travis.*|readthedocs.*|editorconfig|flake8|pylintrc|pydocstyle.*|mailmap|bumpversion.*|zenodo.*|codecov.*|landscape.*|appveyor.*|isort.*|style.*|yapf.*|dockerignore|hg.*|bzrignore)|codecov\.ya?ml|appveyor\.ya?ml|(dev|tests?|docs?|ci|lint)[-_]?requirements.*\.(txt|in)|requirements[-_.]?(dev|tests?|docs?|ci|lint).*\.(txt|in))$/i;
+  /^(manifest\.in|makefile|.*\.(md|rst)|\.(git.*|pre-commit.*|travis.*|readthedocs.*|editorconfig|flake8|pylintrc|pydocstyle.*|mailmap|bumpversion.*|zenodo.*|codecov.*|landscape.*|appveyor.*|isort.*|style.*|yapf.*|dockerignore|hg.*|bzrignore)|codecov\.ya?ml|appveyor\.ya?ml|(dev|tests?|docs?|ci|lint)[-_]?requirements.*\.(txt|in)|requirements[-_.]?(dev|tests?|docs?|ci|lint).*\.(txt|in))$/i;
+/** Written by dependency managers; large, and no test reads them. */
+const LOCK_FILE = /^((uv|poetry|pdm|pixi|Pipfile|conda)[-.]lock.*|package-lock\.json)$/;
 const HOUSEKEEPING_AT_TOP = /^(noxfile|tasks|fabfile|dodo)\.py$/;
 
 /** Which side of a change a path belongs to. Paths use `/` and are relative to the project's root. */
@@ -88,15 +90,15 @@ export function splitChange(paths: readonly string[], options: SplitOptions = {}
   const source: string[] = [];
   const test: string[] = [];
   const generated: string[] = [];
-  let touchesSource = false;
+  const properSource: string[] = [];
   for (const path of paths) {
     const kind = classifyPath(path, options);
     if (kind === 'generated') generated.push(path);
     else if (kind === 'test' || kind === 'runner') test.push(path);
     else source.push(path);
-    touchesSource ||= kind === 'source';
+    if (kind === 'source') properSource.push(path);
   }
-  return { source, test, generated, touchesSource };
+  return { source, test, generated, properSource };
 }
 
 /** True for paths that a candidate patch may not touch: tests, conftest and pure runner configuration. */
@@ -155,7 +157,8 @@ function isGenerated(name: string, directories: readonly string[]): boolean {
     directories.some(
       (directory) => /\.(egg-info|dist-info|eggs)$/.test(directory) || directory === '__pycache__',
     ) ||
-    name.endsWith('.egg-info')
+    name.endsWith('.egg-info') ||
+    (directories.length === 0 && LOCK_FILE.test(name))
   );
 }
 

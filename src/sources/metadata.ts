@@ -40,6 +40,9 @@ const SPDX: Readonly<Record<string, string>> = {
   'gnu lesser general public license v3 or later (lgplv3+)': 'LGPL-3.0-or-later',
 };
 
+/** SPDX id of a licence's common name; null when the name has several meanings or none. */
+export const spdxOf = (name: string): string | null => SPDX[name.trim().toLowerCase()] ?? null;
+
 /** Reads PKG-INFO: RFC 822 headers with folded lines, then the description (also as a header in old versions). */
 export function parseMetadata(text: string): PackageMetadata {
   const normal = text.replace(/\r\n/g, '\n');

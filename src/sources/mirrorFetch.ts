@@ -17,6 +17,8 @@ export interface FetchOptions {
 }
 
 export interface FetchResult {
+  /** Commit of the remote's HEAD; null when the remote is empty. Kept by `refs/repoforge/head`. */
+  readonly head: string | null;
   /** Short name of the remote's default branch; null when the remote names none. */
   readonly defaultBranch: string | null;
   readonly missingRefs: readonly string[];
@@ -70,8 +72,9 @@ async function lock(lockPath: string, signal: AbortSignal | undefined): Promise<
 async function update(gitDir: string, url: string, options: FetchOptions): Promise<FetchResult> {
   const run = remoteRunner(gitDir, url, options);
   const wanted = options.refs ?? [];
-  const { defaultBranch, found } = await listRemote(run, url, wanted);
+  const { head, defaultBranch, found } = await listRemote(run, url, wanted);
   const branches = ['+refs/heads/*:refs/heads/*', '+refs/tags/*:refs/tags/*'];
+  if (head !== null) branches.push('+HEAD:refs/repoforge/head');
   const present = wanted.filter((ref) => found.has(ref));
   const specs = [...(options.branches === false ? [] : branches), ...present.map((ref) => `+${ref}:${ref}`)];
   for (let at = 0; at < specs.length; at += ARGUMENTS_PER_FETCH)
@@ -88,7 +91,7 @@ async function update(gitDir: string, url: string, options: FetchOptions): Promi
     ]);
   if (defaultBranch !== null)
     await gitOk(['symbolic-ref', 'HEAD', `refs/heads/${defaultBranch}`], { gitDir });
-  return { defaultBranch, missingRefs: wanted.filter((ref) => !found.has(ref)) };
+  return { head, defaultBranch, missingRefs: wanted.filter((ref) => !found.has(ref)) };
 }
 
 type RunRemote = (args: readonly string[]) => Promise<Buffer>;
@@ -118,8 +121,9 @@ async function listRemote(
   run: RunRemote,
   url: string,
   refs: readonly string[],
-): Promise<{ readonly defaultBranch: string | null; readonly found: ReadonlySet<string> }> {
+): Promise<Pick<FetchResult, 'head' | 'defaultBranch'> & { readonly found: ReadonlySet<string> }> {
   const found = new Set<string>();
+  let head: string | null = null;
   let defaultBranch: string | null = null;
   for (let at = 0; at < Math.max(refs.length, 1); at += ARGUMENTS_PER_FETCH) {
     const output = await run([
@@ -133,11 +137,13 @@ async function listRemote(
     for (const line of output.toString('utf8').split('\n')) {
       const symref = /^ref: refs\/heads\/(.+)\tHEAD$/.exec(line);
       if (symref) defaultBranch = symref[1] ?? null;
-      const ref = /^[0-9a-f]{40,64}\t(.+)$/.exec(line)?.[1];
-      if (ref !== undefined) found.add(ref);
+      const [oid, ref] = line.split('\t');
+      if (oid === undefined || ref === undefined || oid.startsWith('ref:')) continue;
+      if (ref === 'HEAD') head = oid;
+      found.add(ref);
     }
   }
-  return { defaultBranch, found };
+  return { head, defaultBranch, found };
 }
 
 /** A URL without what it may carry of a user's secrets. */

@@ -7,6 +7,7 @@ import type { IsoTime, RejectionReason } from '../domain/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import { makeCandidate } from './candidate.ts';
 import type { Fetch } from './http.ts';
+import { licenseOfTree } from './license.ts';
 import type { SourceMirror, SourceMirrorStore } from './mirror.ts';
 import { gitText } from './gitRun.ts';
 import { readMetadata, releaseText } from './releaseText.ts';
@@ -207,7 +208,7 @@ async function candidateOf(
     baseCreatedAt: base.published,
     problemStatement: problem.text,
     hintsText: null,
-    license: metadata.license,
+    license: await licenseOf(mirror, head.commit, metadata.license),
     provenance: {
       package: name,
       version: head.version,
@@ -218,6 +219,19 @@ async function candidateOf(
       head_tree: await mirror.treeOid(head.commit),
     },
   });
+}
+
+/** The metadata's licence when it is an SPDX expression, else what the tree's licence file says, else the metadata's. */
+async function licenseOf(
+  mirror: SourceMirror,
+  commit: string,
+  declared: string | null,
+): Promise<string | null> {
+  const isSpdx =
+    declared !== null &&
+    /^[A-Za-z0-9.+-]+( (OR|AND|WITH) [A-Za-z0-9.+-]+)*$/.test(declared) &&
+    declared !== 'BSD';
+  return isSpdx ? declared : ((await licenseOfTree(mirror, commit)) ?? declared);
 }
 
 /** Brings a release's tree into the mirror, or finds it there. Throws BadArchiveError for an unusable archive. */

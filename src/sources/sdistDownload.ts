@@ -49,8 +49,7 @@ export async function downloadSdist(request: DownloadRequest): Promise<Downloade
 async function downloadTo(request: DownloadRequest, file: string): Promise<string> {
   const { sdist, signal } = request;
   const response = await httpGet({ fetch: request.fetch, url: sdist.url, signal, what: sdist.filename });
-  if (response?.body == null)
-    throw new BadArchiveError(`The index lists ${sdist.filename} but does not have it.`);
+  if (!response?.body) throw new BadArchiveError(`The index lists ${sdist.filename} but does not have it.`);
   const declared = response.headers.has('content-encoding')
     ? null
     : Number(response.headers.get('content-length') ?? NaN);
