@@ -30,7 +30,7 @@ export default defineConfig({
     unstubEnvs: true,
     allowOnly: !process.env['CI'],
     projects: [
-      layer('pure', 0, { testTimeout: seconds(15), hookTimeout: seconds(15) }),
+      layer('pure', 0, { testTimeout: seconds(30), hookTimeout: seconds(30) }),
       layer('temporal', 1, { testTimeout: seconds(60), hookTimeout: seconds(60) }),
       // the first one of a fresh machine fills the package cache
       layer('docker', 2, { testTimeout: seconds(240), hookTimeout: seconds(300) }),

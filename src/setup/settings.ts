@@ -108,7 +108,7 @@ const OWN = {
     schema: slots,
   },
   REPOFORGE_BASE_REGISTRY: {
-    doc: 'Registry (with path, if any) that has the base images; where none answers they are made by debootstrap.',
+    doc: 'Registry (with path, if any) that has the base images; where none answers they are made by debootstrap; `none` skips the question.',
     schema: z.string(),
   },
   REPOFORGE_BUILD_NETWORK: {
