@@ -56,7 +56,9 @@ const PUBLIC_TEST_PACKAGES = /(^|\/)django\/test\//;
 
 const DEFAULT_PYTHON_FILES = ['test_*.py', '*_test.py'];
 /** Modules that unittest-based and old projects use, beside pytest's defaults. */
-const TEST_MODULE = /^(test_.*|.*_tests?|tests)\.py$/;
+const TEST_MODULE = /^(test_.*|.*_tests?)\.py$/;
+/** Only at the top of a tree: deeper, `tests.py` is as often a module of the package (jinja2.tests). */
+const TOP_TEST_MODULE = /^(tests?|runtests|run_tests)\.py$/;
 /** Helpers that packages offer to their users under a test-like name (aiohttp.test_utils, distributed.utils_test). */
 const PUBLIC_HELPER =
   /^(test_?(utils?|helpers?|support|client|runner|case|tools)|(utils?|helpers?|support)_tests?)\.py$/;
@@ -109,7 +111,7 @@ export function isProtected(path: string, options: SplitOptions = {}): boolean {
 
 /**
  * True when the runner collects the file as a test module: by the project's `python_files` when given, else by pytest's
- * defaults and the names that unittest-based projects use (`tests.py`).
+ * defaults and the names of unittest-based projects (`tests.py` in a test directory or at the top).
  */
 export function isTestModule(path: string, options: SplitOptions = {}): boolean {
   const segments = path.split('/');
@@ -118,8 +120,7 @@ export function isTestModule(path: string, options: SplitOptions = {}): boolean 
   const own = options.pythonFiles ?? null;
   if (own !== null && own.length > 0) return own.some((pattern) => matchesGlob(pattern, name, path));
   return (
-    TEST_MODULE.test(name) &&
-    !(segments.length > 1 && isHelperName(name) && !inTestDirectory(path, segments.slice(0, -1)))
+    TEST_MODULE.test(name) || name === 'tests.py' || (segments.length === 1 && TOP_TEST_MODULE.test(name))
   );
 }
 
@@ -185,8 +186,7 @@ function isTestNamed(name: string, directories: readonly string[], options: Spli
   if (!name.endsWith('.py'))
     return /\.(ambr|doctest)$/.test(name) || /^test_.*\.(txt|json|ya?ml)$/.test(name);
   if (directories.length > 0 && isHelperName(name)) return false;
-  if (TEST_MODULE.test(name) || (directories.length === 0 && /^(tests?|runtests|run_tests)\.py$/.test(name)))
-    return true;
+  if (TEST_MODULE.test(name) || (directories.length === 0 && TOP_TEST_MODULE.test(name))) return true;
   // A project's own pattern may be as wide as `*.py`; outside test directories only test-like ones count.
   return patterns.some((pattern) => /test/i.test(pattern) && matchesGlob(pattern, name, name));
 }

@@ -83,5 +83,5 @@ function licenseOf(
   const fromText = SPDX[first.toLowerCase()];
   if (fromText !== undefined) return fromText;
   if (first !== '') return first.slice(0, 200);
-  return named.find((name) => name !== 'OSI Approved') ?? null;
+  return named.filter((name) => name !== 'OSI Approved').join('; ') || null;
 }

@@ -152,7 +152,7 @@ async function mineRelease(mining: Mining, version: string): Promise<MinedCandid
     return base === null ? null : await candidateOf(mining, instanceId, base, head);
   } catch (error) {
     if (!(error instanceof BadArchiveError)) throw error;
-    mining.options.log.info({ package: mining.name, version, reason: error.message }, 'release rejected');
+    mining.options.log.debug({ package: mining.name, version, reason: error.message }, 'release rejected');
     const reason: RejectionReason = 'bad_archive';
     return { ok: false, instanceId, rejection: { reason, detail: cutText(error.message) } };
   }

@@ -50,7 +50,8 @@ export async function releaseText(
 
 async function changedFilesText(mirror: SourceMirror, base: string, commit: string): Promise<string> {
   const changes = await mirror.changes(base, commit);
-  const files = splitChange(changes.map((change) => change.path)).source;
+  const split = splitChange(changes.map((change) => change.path));
+  const files = split.properSource.length > 0 ? split.properSource : split.source;
   const more = files.length > MAX_LISTED_FILES ? `\n- and ${files.length - MAX_LISTED_FILES} more` : '';
   const list = files.slice(0, MAX_LISTED_FILES).map((path) => `- ${path}`);
   return `The release has no changelog entry. Files that it changes beside tests:\n\n${list.join('\n')}${more}`;

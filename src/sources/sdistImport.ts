@@ -1,10 +1,11 @@
-import { once } from 'node:events';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { execa } from 'execa';
 import { infraFailure } from '../domain/failures.ts';
 import { COMMITTER } from './mirror.ts';
 import type { SourceMirror } from './mirror.ts';
-import { gitArguments, gitEnvironment, gitOk } from './gitRun.ts';
-import { readMembers } from './sdistArchive.ts';
+import { gitArguments, gitEnvironment, gitText } from './gitRun.ts';
+import { BadArchiveError, readMembers } from './sdistArchive.ts';
 import { placeOf } from './sdistPlan.ts';
 import type { ArchivePlan } from './sdistPlan.ts';
 
@@ -28,54 +29,46 @@ export async function importArchive(request: ImportRequest): Promise<string> {
   const child = execa(
     'git',
     gitArguments(['fast-import', '--quiet', '--force', '--done', '--date-format=raw'], mirror.gitDir),
-    {
-      env: gitEnvironment(),
-      extendEnv: false,
-      reject: false,
-    },
+    { env: gitEnvironment(), extendEnv: false, reject: false },
   );
-  const { stdin } = child;
-  stdin.on('error', () => undefined); // the exit code below tells why
-  const write = async (data: string | Uint8Array): Promise<void> => {
-    if (stdin.destroyed) return;
-    if (!stdin.write(typeof data === 'string' ? Buffer.from(data, 'latin1') : data))
-      await Promise.race([once(stdin, 'drain'), once(stdin, 'close')]).catch(() => undefined);
-  };
-  const marks = await writeBlobs(request, write);
-  const committer = `${COMMITTER.name} <${COMMITTER.email}> ${request.epochSeconds} +0000`;
-  const message = Buffer.from(request.message, 'utf8');
-  await write(`commit ${request.ref}\ncommitter ${committer}\ndata ${message.length}\n`);
-  await write(message);
-  await write('\n');
-  for (const [path, entry] of plan.entries) {
-    const mode = entry.kind === 'symlink' ? '120000' : entry.executable ? '100755' : '100644';
-    await write(
-      `M ${mode} :${marks.get(entry.kind === 'symlink' ? `->${entry.target}` : entry.digest)} ${quote(path)}\n`,
-    );
-  }
-  await write('done\n');
-  stdin.end();
-  const result = await child;
+  // A failure while reading ends the input without `done`, and then fast-import changes no ref.
+  const fed = pipeline(Readable.from(commands(request), { objectMode: true }), child.stdin).catch(
+    (error: unknown) => error,
+  );
+  const [result, problem] = await Promise.all([child, fed]);
+  if (problem instanceof BadArchiveError) throw problem;
   if (result.exitCode !== 0) throw infraFailure(`git fast-import failed in ${mirror.id}: ${result.stderr}`);
-  return (await gitOk(['rev-parse', '--verify', `${request.ref}^{commit}`], { gitDir: mirror.gitDir }))
-    .toString('latin1')
-    .trim();
+  return gitText(['rev-parse', '--verify', `${request.ref}^{commit}`], { gitDir: mirror.gitDir });
 }
 
-/** One blob per distinct content. Returns mark numbers by content digest (files) or target (links). */
-async function writeBlobs(
-  request: ImportRequest,
-  write: (data: string | Uint8Array) => Promise<void>,
-): Promise<ReadonlyMap<string, number>> {
+const bytesOf = (latin1: string): Buffer => Buffer.from(latin1, 'latin1');
+
+async function* commands(request: ImportRequest): AsyncGenerator<Buffer> {
   const marks = new Map<string, number>();
-  const blob = async (key: string, bytes: number): Promise<void> => {
+  yield* blobs(request, marks);
+  const committer = `${COMMITTER.name} <${COMMITTER.email}> ${request.epochSeconds} +0000`;
+  const message = Buffer.from(request.message, 'utf8');
+  yield bytesOf(`commit ${request.ref}\ncommitter ${committer}\ndata ${message.length}\n`);
+  yield message;
+  yield bytesOf('\n');
+  for (const [path, entry] of request.plan.entries) {
+    const mode = entry.kind === 'symlink' ? '120000' : entry.executable ? '100755' : '100644';
+    const mark = marks.get(entry.kind === 'symlink' ? `->${entry.target}` : entry.digest);
+    yield bytesOf(`M ${mode} :${mark} ${quote(path)}\n`);
+  }
+  yield bytesOf('done\n');
+}
+
+/** One blob per distinct content; fills in mark numbers by content digest (files) or target (links). */
+async function* blobs(request: ImportRequest, marks: Map<string, number>): AsyncGenerator<Buffer> {
+  const begin = (key: string, bytes: number): Buffer => {
     marks.set(key, marks.size + 1);
-    await write(`blob\nmark :${marks.size}\ndata ${bytes}\n`);
+    return bytesOf(`blob\nmark :${marks.size}\ndata ${bytes}\n`);
   };
   for (const entry of request.plan.entries.values())
     if (entry.kind === 'symlink' && !marks.has(`->${entry.target}`)) {
-      await blob(`->${entry.target}`, entry.target.length);
-      await write(`${entry.target}\n`);
+      yield begin(`->${entry.target}`, entry.target.length);
+      yield bytesOf(`${entry.target}\n`);
     }
   for await (const member of readMembers(request.file, request.filename, request.maxBytes)) {
     const place = placeOf(member.name);
@@ -84,11 +77,10 @@ async function writeBlobs(
       member.content.resume();
       continue;
     }
-    await blob(entry.digest, member.bytes);
-    for await (const chunk of member.content as AsyncIterable<Buffer>) await write(chunk);
-    await write('\n');
+    yield begin(entry.digest, member.bytes);
+    for await (const chunk of member.content as AsyncIterable<Buffer>) yield chunk;
+    yield bytesOf('\n');
   }
-  return marks;
 }
 
 /** C-style quoting of a path's bytes, as fast-import reads it. */

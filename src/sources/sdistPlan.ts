@@ -32,7 +32,7 @@ export interface ArchivePlan {
 /**
  * Reads a whole archive without unpacking it anywhere and decides what its tree is. Everything that could leave the
  * tree, overwrite a neighbour or exhaust the machine is a BadArchiveError: absolute and `..` paths, links out of the
- * tree (also through other links), devices, files through links, `.git`, unequal duplicates, bombs.
+ * tree (also through other links), devices, files through links, unequal duplicates, bombs.
  */
 export async function planArchive(
   file: string,
@@ -121,7 +121,7 @@ function plannedEntry(
   }
 }
 
-/** Top-level name and path below it; null for members to skip (macOS resource forks). Throws on unsafe names. */
+/** Top-level name and path below it; null for members to skip (macOS forks, `.git`). Throws on unsafe names. */
 export function placeOf(name: string): { readonly top: string; readonly path: string } | null {
   if (name.startsWith('/') || /^[A-Za-z]:[\\/]/.test(name) || name.startsWith('\\\\'))
     throw new BadArchiveError(`${show(name)} is an absolute path.`);
@@ -129,10 +129,10 @@ export function placeOf(name: string): { readonly top: string; readonly path: st
   if (name.split(/[\\/]/).includes('..'))
     throw new BadArchiveError(`${show(name)} leaves the archive's directory.`);
   const segments = name.split('/').filter((segment) => segment !== '' && segment !== '.');
-  if (segments.some((segment) => /^(\.git|git~1)$/i.test(segment)))
-    throw new BadArchiveError(`${show(name)} would be taken for git's own directory.`);
   const top = segments[0];
   if (top === undefined || top.startsWith('._') || top === '__MACOSX') return null;
+  // Careless sdists carry `.git` files of submodules; git refuses such names, and no test needs them.
+  if (segments.some((segment) => /^(\.git|git~1)$/i.test(segment))) return null;
   return { top, path: segments.slice(1).join('/') };
 }
 
