@@ -39,7 +39,9 @@ Answer with exactly one JSON object and nothing else. Each text is one sentence 
 const MAX_TEST_IDS = 20;
 const EXCERPT_MARGIN_LINES = 15;
 /** Shares of the budget that one section may take at most; files get what is left. */
-const SHARES = { issue: 0.3, gold: 0.35, tests: 0.3 } as const;
+const SHARES = { issue: 0.25, gold: 0.35, tests: 0.25, ids: 0.1 } as const;
+/** Tags, roles and separators. */
+const OVERHEAD_TOKENS = 130;
 
 /** Rough count without a tokenizer: source code and English run at 3.3 to 4 bytes a token with current vocabularies. */
 export const estimateTokens = (text: string): number => Math.ceil(Buffer.byteLength(text) / 3.5);
@@ -60,9 +62,9 @@ const section = (tag: string, content: string, attributes = ''): string =>
 
 /** The instance's half of the prompt, at most `tokenBudget` estimated tokens together with the system prompt. */
 export function userPrompt(input: LabelInput, tokenBudget: number): string {
-  const budget = Math.max(500, tokenBudget - estimateTokens(SYSTEM_PROMPT));
+  const budget = Math.max(500, tokenBudget - estimateTokens(SYSTEM_PROMPT) - OVERHEAD_TOKENS);
   const part = (text: string, share: number): string => cutToTokens(text, Math.floor(budget * share));
-  const ids = input.failToPass.slice(0, MAX_TEST_IDS).map((id) => cutToTokens(id, 60));
+  const ids = input.failToPass.slice(0, MAX_TEST_IDS);
   const more = input.failToPass.length - ids.length;
   const sections = [
     section('repository', input.repo),
@@ -71,10 +73,10 @@ export function userPrompt(input: LabelInput, tokenBudget: number): string {
     section('tests', part(input.testPatch, SHARES.tests)),
     section(
       'tests_that_gold_fixes',
-      `${ids.join('\n')}${more > 0 ? `\nand ${more} more` : ''}\n(${input.passToPass.length} other tests pass before and after)`,
+      `${part(ids.join('\n'), SHARES.ids)}${more > 0 ? `\nand ${more} more` : ''}\n(${input.passToPass.length} other tests pass before and after)`,
     ),
   ];
-  const left = budget - estimateTokens(sections.join('\n')) - 50; // 50: roles and separators
+  const left = budget + OVERHEAD_TOKENS / 2 - estimateTokens(sections.join('\n'));
   return [...sections, ...fileSections(input, left)].join('\n');
 }
 

@@ -8,6 +8,8 @@ export const LABEL_DIMENSIONS: readonly LabelDimension[] = ['issue_clarity', 'te
 export type ParsedVote = Readonly<Record<LabelDimension, Vote | null>>;
 
 const MAX_RATIONALE_CHARACTERS = 600;
+/** A flood of braces is no answer, and each start may cost a walk over the whole text. */
+const MAX_OBJECT_STARTS = 300;
 const WORDS: Readonly<Record<string, LabelScore>> = { zero: 0, one: 1, two: 2, three: 3 };
 const NOTHING: ParsedVote = { issue_clarity: null, test_fairness: null, effort: null };
 
@@ -46,12 +48,12 @@ function withoutThinking(answer: string): string {
 /** Every outermost `{...}` of a text that is valid JSON, in order. */
 function jsonObjects(text: string): readonly Readonly<Record<string, unknown>>[] {
   const found: Readonly<Record<string, unknown>>[] = [];
-  for (let start = text.indexOf('{'); start !== -1;) {
+  let start = text.indexOf('{');
+  for (let tries = 0; start !== -1 && tries < MAX_OBJECT_STARTS; tries += 1) {
     const end = endOfObject(text, start);
     const value = end === -1 ? undefined : parsed(text.slice(start, end));
     if (value !== undefined) found.push(value);
     start = text.indexOf('{', value === undefined ? start + 1 : end);
-    if (found.length >= 50) break; // a flood of objects is no answer
   }
   return found;
 }
@@ -125,7 +127,7 @@ function scoreOf(value: unknown): LabelScore | null {
   if (value === 0 || value === 1 || value === 2 || value === 3) return value;
   if (typeof value !== 'string') return null;
   const match =
-    /^\s*(?:score\s*[:=]?\s*)?([0-3]|zero|one|two|three)(?:\s*\/\s*3)?(?![\d.]|\s*(?:-|–|to)\s*\d)\b/i.exec(
+    /^\s*(?:score\s*[:=]?\s*)?([0-3]|zero|one|two|three)(?:\s*\/\s*3)?(?![\d.]|\s*(?:-|–|to|or)\s*(?:\d|zero|one|two|three))\b/i.exec(
       value,
     );
   return match?.[1] === undefined ? null : digitOf(match[1]);
@@ -141,7 +143,7 @@ function fromProse(text: string): ParsedVote {
   const read = (dimension: LabelDimension): Vote | null => {
     const name = dimension.replace('_', '[ _-]?');
     const pattern = new RegExp(
-      `\\b${name}\\b["'*_\`]*(?:\\s+score)?["'*_\`]*\\s*(?:[:=]|is)\\s*["'*_\`]*([0-3]|zero|one|two|three)\\b(?!\\s*(?:-|–|to|or)\\s*\\d|[.,]\\d)(.*)`,
+      `\\b${name}\\b["'*_\`]*(?:\\s+score)?["'*_\`]*\\s*(?:[:=]|is)\\s*["'*_\`]*([0-3]|zero|one|two|three)\\b(?!\\s*(?:-|–|to|or)\\s*(?:\\d|zero|one|two|three)|[.,]\\d)(.*)`,
       'gi',
     );
     const match = [...text.matchAll(pattern)].at(-1);
