@@ -1,16 +1,7 @@
 /** Which test files a row runs: those of the test patch, then the base suite's up to a time budget. Pure. */
 import type { RunRecord } from './types.ts';
+import { classifyPath } from './split.ts';
 import { fileOfTest } from './testIds.ts';
-
-const TEST_MODULE = /(^|\/)(test_[^/]*|[^/]*_tests?|tests?)\.py$/;
-const TEST_FOLDER = /(^|\/)(tests?|testing|unit_?tests?|specs?)\//i;
-
-/** True for Python modules that look like tests, by name or by folder; doctests in sources and text files are not. */
-export const isTestModule = (path: string): boolean =>
-  path.endsWith('.py') &&
-  !path.endsWith('/conftest.py') &&
-  path !== 'conftest.py' &&
-  (TEST_MODULE.test(path) || TEST_FOLDER.test(path));
 
 /** Smallest step of the cost scale: below it, times are noise. */
 const COST_STEP_MS = 250;
@@ -33,7 +24,8 @@ export function chooseScope(
   const costs = new Map<string, { totalMs: number; passed: boolean }>();
   for (const [id, test] of Object.entries(health.tests)) {
     const file = fileOfTest(id);
-    if (!isTestModule(file) || first.includes(file)) continue;
+    // Doctests of sources and texts belong to whoever changes the sources: never in a scope.
+    if (!file.endsWith('.py') || classifyPath(file) !== 'test' || first.includes(file)) continue;
     const cost = costs.get(file) ?? { totalMs: 0, passed: false };
     cost.totalMs += test.durationMs;
     cost.passed ||= test.status === 'passed';
