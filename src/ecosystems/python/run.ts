@@ -1,0 +1,247 @@
+/**
+ * One run of tests in a fresh container, in the order of DESIGN section 6: base tree, offline install, the row's test files
+ * and configuration, the candidate patch without protected paths, canaries, tests, parse. The invariant: what the candidate
+ * did is a result, whatever it did; only infrastructure throws.
+ */
+import type { Logger } from 'pino';
+import { cutText, infraFailure } from '../../domain/failures.ts';
+import type { EnvironmentVariant, RunOutcome, RunPlan, RunRecord } from '../../domain/types.ts';
+import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
+import type { BaseImages, Sandbox, SandboxDriver } from '../../sandbox/types.ts';
+import type { MirrorStore } from '../../sources/types.ts';
+import type { ArtefactStore } from '../../store/types.ts';
+import type { WorkContext } from '../types.ts';
+import { createStopwatch } from './stopwatch.ts';
+import type { Stopwatch } from './stopwatch.ts';
+import { savedLog } from './regrade.ts';
+import { installOutcome, placeBase, rebuildApart } from './install.ts';
+import type { InstallFailure } from './install.ts';
+import { RUNNER_FILES, poolScript } from './runScripts.ts';
+import { configFile, runTests, silentFiles } from './runTests.ts';
+import type { TestsResult } from './runTests.ts';
+import { changeTar } from './trees.ts';
+import { canaryScript, prepareWorkspace } from './workspace.ts';
+import type { Workspace } from './workspace.ts';
+
+export interface PythonRunnerDeps {
+  readonly driver: SandboxDriver;
+  readonly baseImages: BaseImages;
+  readonly store: ArtefactStore;
+  readonly mirrors: MirrorStore;
+  readonly log: Logger;
+}
+
+const HEARTBEAT_MS = 5_000;
+const POOL_TIMEOUT_MS = 60_000;
+
+/** Directory of an environment in the package store, relative to the volume's root. */
+export const environmentSubpath = (key: string, variant: EnvironmentVariant): string =>
+  variant === 'full' ? `envs-full/${key}` : `envs/${key}`;
+
+/** Makes the `run` of the Python ecosystem. Safe to repeat: containers of an earlier attempt are removed first. */
+export function createPythonRunner(
+  deps: PythonRunnerDeps,
+): (plan: RunPlan, context: WorkContext) => Promise<RunRecord> {
+  return async (plan, context) => {
+    const clock = createStopwatch();
+    const beat = setInterval(
+      () => context.heartbeat({ kind: plan.kind, phase: clock.phase() }),
+      HEARTBEAT_MS,
+    );
+    try {
+      const workspace = await prepareWorkspace(
+        { store: deps.store, openMirror: (id) => deps.mirrors.open(id) },
+        plan,
+      );
+      clock.lap('patchMs');
+      if (workspace.patch?.ok === false) {
+        return recordOf(plan, clock, { outcome: workspace.patch.outcome, notes: [workspace.patch.note] });
+      }
+      return await runInContainer(deps, plan, workspace, context, clock);
+    } finally {
+      clearInterval(beat);
+    }
+  };
+}
+
+async function runInContainer(
+  deps: PythonRunnerDeps,
+  plan: RunPlan,
+  workspace: Workspace,
+  context: WorkContext,
+  clock: Stopwatch,
+): Promise<RunRecord> {
+  const { spec } = workspace;
+  const image = await deps.baseImages.ensure(spec.base, spec.runtimeVersion, spec.systemPackages);
+  const create = (): Promise<Sandbox> =>
+    deps.driver.create({
+      image,
+      owner: context.owner,
+      network: 'none',
+      limits: plan.limits,
+      mounts: [
+        {
+          kind: 'store',
+          subpath: environmentSubpath(plan.environment, plan.variant),
+          target: SANDBOX_PATHS.environment,
+          readOnly: true,
+        },
+      ],
+    });
+  clock.lap('startMs');
+  const rebuilt = workspace.rebuild ? await rebuildApart(create, workspace, context, clock) : null;
+  if (rebuilt?.failed !== undefined) return installFailed(deps, plan, workspace, clock, rebuilt.failed, true);
+  const sandbox = await create();
+  clock.lap('startMs');
+  let result: Omit<Parts, 'canaryPool'> | null = null;
+  let pool: Awaited<ReturnType<typeof makePool>> = null;
+  try {
+    const base = await placeBase(sandbox, workspace, rebuilt, context, clock);
+    if (base !== null) return await installFailed(deps, plan, workspace, clock, base, rebuilt !== null);
+    await sandbox.putTree(await overlayTar(workspace), '/');
+    pool = plan.makeCanaryPoolOf === null ? null : await makePool(sandbox, plan.makeCanaryPoolOf, context);
+    clock.lap('patchMs');
+    const tests = await runTests({
+      sandbox,
+      config: workspace.config,
+      scope: plan.scope,
+      fallbackScope: workspace.testModules,
+      knownFiles: workspace.pythonFiles,
+      limits: plan.limits,
+      signal: context.signal,
+    });
+    clock.lap('testsMs');
+    const notes = [...tests.notes, ...notesOf(plan, workspace, tests)];
+    result = { ...tests, tests, notes, peakMemoryBytes: await sandbox.peakMemoryBytes() };
+  } finally {
+    await sandbox.destroy();
+    clock.lap('teardownMs');
+  }
+  const canaryPool = pool === null ? null : await deps.store.putJson(pool);
+  return await recordWithArtefacts(deps, plan, workspace, clock, { ...result, canaryPool });
+}
+
+interface Parts {
+  readonly outcome: RunOutcome;
+  readonly exitCode: number | null;
+  readonly tests: TestsResult;
+  readonly notes: readonly string[];
+  readonly peakMemoryBytes: number | null;
+  readonly canaryPool: RunRecord['canaryPool'];
+}
+
+/** The row's files over the installed base, and ours: configuration, deletions, the pool's script. */
+async function overlayTar(workspace: Workspace): Promise<Buffer> {
+  const deleted = workspace.overlay.deleted.map((path) => `${path}\0`).join('');
+  return changeTar(workspace.overlay, [
+    configFile(workspace.config),
+    { path: RUNNER_FILES.deleted, content: deleted },
+    { path: RUNNER_FILES.canaries, content: await canaryScript() },
+  ]);
+}
+
+/** The pool as the script printed it; empty when it failed: no canaries is a weaker run, not a broken one. */
+async function makePool(
+  sandbox: Sandbox,
+  files: readonly string[],
+  context: WorkContext,
+): Promise<readonly unknown[] | null> {
+  const { command, env, stdin } = poolScript(files);
+  const result = await sandbox.exec(command, {
+    user: SANDBOX_USERS.test,
+    cwd: SANDBOX_PATHS.repo,
+    env,
+    timeoutMs: POOL_TIMEOUT_MS,
+    signal: context.signal,
+    ...(stdin === undefined ? {} : { stdin }),
+  });
+  try {
+    const pool: unknown = JSON.parse(result.stdout.toString('utf8'));
+    return Array.isArray(pool) ? pool : [];
+  } catch {
+    return [];
+  }
+}
+
+function notesOf(plan: RunPlan, workspace: Workspace, tests: TestsResult): readonly string[] {
+  const silent = plan.scope === null || tests.outcome !== 'completed' ? [] : silentFiles(plan.scope, tests);
+  const { patch } = workspace;
+  const nothingLeft = patch?.ok === true && patch.change.files.length + patch.change.deleted.length === 0;
+  return [
+    ...(silent.length > 0 ? [`Nothing ran in ${silent.slice(0, 5).join(', ')}`] : []),
+    ...(nothingLeft ? ['The patch touches protected paths only: nothing was left of it'] : []),
+  ];
+}
+
+/** A base that does not install is a result of validation; in an evaluation, where it once did, it is infrastructure. */
+async function installFailed(
+  deps: PythonRunnerDeps,
+  plan: RunPlan,
+  workspace: Workspace,
+  clock: Stopwatch,
+  result: InstallFailure,
+  withPatch: boolean,
+): Promise<RunRecord> {
+  const { note, outcome } = installOutcome(result, withPatch);
+  if (plan.kind === 'evaluate' && !withPatch) {
+    throw infraFailure(`${workspace.candidate.instanceId}: ${note}, though it did at validation.`);
+  }
+  const log = await deps.store.put(
+    savedLog(result.output.toString('utf8'), { inferredFiles: [], droppedBytes: result.droppedBytes }),
+  );
+  return { ...recordOf(plan, clock, { outcome, notes: [note], workspace }), log };
+}
+
+async function recordWithArtefacts(
+  deps: PythonRunnerDeps,
+  plan: RunPlan,
+  workspace: Workspace,
+  clock: Stopwatch,
+  parts: Parts,
+): Promise<RunRecord> {
+  const { tests } = parts;
+  const { inferredFiles, droppedBytes } = tests;
+  const [log, junit] = await Promise.all([
+    deps.store.put(savedLog(tests.output.toString('utf8'), { inferredFiles, droppedBytes })),
+    tests.junit === null ? null : deps.store.put(tests.junit),
+  ]);
+  const { outcome, exitCode, notes, peakMemoryBytes, canaryPool } = parts;
+  deps.log.debug(
+    { kind: plan.kind, instance: workspace.candidate.instanceId, outcome, exitCode },
+    'run ended',
+  );
+  return {
+    ...recordOf(plan, clock, { outcome, notes, workspace }),
+    exitCode,
+    tests: tests.tests,
+    collectionErrors: tests.collectionErrors,
+    log,
+    junit,
+    canaryPool,
+    peakMemoryBytes,
+  };
+}
+
+function recordOf(
+  plan: RunPlan,
+  clock: Stopwatch,
+  end: { readonly outcome: RunOutcome; readonly notes: readonly string[]; readonly workspace?: Workspace },
+): RunRecord {
+  const patch = end.workspace?.patch;
+  return {
+    schema: 1,
+    kind: plan.kind,
+    outcome: end.outcome,
+    exitCode: null,
+    tests: {},
+    collectionErrors: [],
+    log: null,
+    junit: null,
+    canaryPool: null,
+    planted: plan.canaries,
+    note: cutText(end.notes.join('. ')),
+    droppedPaths: patch?.ok === true ? patch.droppedPaths : [],
+    durations: clock.durations(),
+    peakMemoryBytes: null,
+  };
+}

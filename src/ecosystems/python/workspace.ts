@@ -1,0 +1,161 @@
+/** What a run needs before a container exists, worked out on the host: trees, changes, configuration, canaries. */
+import { readFile } from 'node:fs/promises';
+import { plantCanaries } from '../../domain/canaries.ts';
+import { isProtected, isTestModule } from '../../domain/split.ts';
+import type { Candidate, EnvironmentSpec, PlantedCanary, RunPlan } from '../../domain/types.ts';
+import type { Mirror } from '../../sources/types.ts';
+import type { ArtefactStore } from '../../store/types.ts';
+import { patternsIn } from '../../sources/pythonFiles.ts';
+import { PACKAGING_FILES, touchesPackaging } from './packaging.ts';
+import type { RunnerConfig } from './runnerConfig.ts';
+import { pinRunnerConfig, RUNNER_CONFIG_FILES } from './runnerConfig.ts';
+import type { ChangedFile, PatchResult, TreeChange } from './workspaceChange.ts';
+import { applyPatch, changeBetween } from './workspaceChange.ts';
+
+export interface Workspace {
+  readonly candidate: Candidate;
+  readonly spec: EnvironmentSpec;
+  readonly mirror: Mirror;
+  readonly treeOid: string;
+  /** `160000 <oid>\t<path>` of the base's submodules. */
+  readonly submodules: readonly string[];
+  readonly config: RunnerConfig;
+  readonly isProtected: (path: string) => boolean;
+  /** What the candidate patch makes of the sources, protected paths taken out; null without a patch. */
+  readonly patch: PatchResult | null;
+  /** True when the patch must be installed anew, apart from the tests. */
+  readonly rebuild: boolean;
+  /** What is put over the installed base before the tests: patch, test files with their canaries. */
+  readonly overlay: TreeChange;
+  readonly planted: readonly PlantedCanary[];
+  /** Python files of the tree as the tests see it. */
+  readonly pythonFiles: readonly string[];
+  /** Test modules of the tree by name, for projects whose tests the runner's discovery does not find. */
+  readonly testModules: readonly string[];
+}
+
+/**
+ * Reads a plan's candidate and computes its workspace. Touches the mirror and the artefact store only.
+ * Throws Infra when an object is missing.
+ */
+export async function prepareWorkspace(
+  deps: { readonly store: ArtefactStore; readonly openMirror: (id: string) => Promise<Mirror> },
+  plan: RunPlan,
+): Promise<Workspace> {
+  const [candidate, spec] = await Promise.all([
+    deps.store.getJson<Candidate>(plan.candidate),
+    deps.store.getJson<EnvironmentSpec>(plan.spec),
+  ]);
+  const mirror = await deps.openMirror(candidate.mirror);
+  // The row pins tests, conftest and runner configuration: they are those of the commit with the test patch.
+  const pinnedCommit = plan.withTestPatch ? candidate.testCommit : candidate.baseCommit;
+  const [treeOid, baseTree, tree, configTexts, tests, planted] = await Promise.all([
+    mirror.treeOid(candidate.baseCommit),
+    mirror.listTree(candidate.baseCommit),
+    mirror.listTree(pinnedCommit),
+    readTexts(mirror, pinnedCommit, RUNNER_CONFIG_FILES),
+    plan.withTestPatch ? changeBetween(mirror, candidate.baseCommit, candidate.testCommit) : NO_CHANGE,
+    plan.canaries === null ? [] : deps.store.getJson<readonly PlantedCanary[]>(plan.canaries),
+  ]);
+  const split = { pythonFiles: pythonFilesOf(configTexts) };
+  const protects = (path: string): boolean => isProtected(path, split);
+  const patch = await patchOf(deps.store, mirror, candidate, plan, protects);
+  const sources = patch?.ok === true ? patch.change : NO_CHANGE;
+  const overlay = await withCanaries(mirror, pinnedCommit, combine(sources, tests), planted);
+  const paths = tree.map((entry) => entry.path);
+  return {
+    candidate,
+    spec,
+    mirror,
+    treeOid,
+    submodules: baseTree
+      .filter(({ mode }) => mode === '160000')
+      .map(({ oid, path }) => `160000 ${oid}\t${path}`),
+    config: pinRunnerConfig(configTexts),
+    isProtected: protects,
+    patch,
+    rebuild: patch?.ok === true && (await needsInstall(mirror, candidate, sources)),
+    overlay,
+    planted,
+    pythonFiles: [...paths, ...overlay.files.map(({ path }) => path)].filter((path) => path.endsWith('.py')),
+    testModules: paths.filter((path) => isTestModule(path, split)).sort(),
+  };
+}
+
+const NO_CHANGE: TreeChange = { files: [], deleted: [] };
+
+/** Source of the script that makes canary pools; it runs inside the sandbox. */
+export const canaryScript = async (): Promise<Buffer> => readFile(new URL('./canaries.py', import.meta.url));
+
+async function readTexts(
+  mirror: Mirror,
+  commit: string,
+  paths: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  const files = await mirror.readFiles(commit, paths);
+  return new Map([...files].map(([path, content]) => [path, content.toString('utf8')]));
+}
+
+/** The project's own patterns of test modules, where it sets them. */
+function pythonFilesOf(configTexts: ReadonlyMap<string, string>): readonly string[] | null {
+  for (const name of RUNNER_CONFIG_FILES) {
+    const text = configTexts.get(name);
+    const patterns = text === undefined ? null : patternsIn(name, text);
+    if (patterns !== null) return patterns.length > 0 ? patterns : null;
+  }
+  return null;
+}
+
+async function patchOf(
+  store: ArtefactStore,
+  mirror: Mirror,
+  candidate: Candidate,
+  plan: RunPlan,
+  protects: (path: string) => boolean,
+): Promise<PatchResult | null> {
+  if (plan.patch === null) return null;
+  const patch = await store.get(plan.patch);
+  return applyPatch({ mirror, baseCommit: candidate.baseCommit, patch, isProtected: protects });
+}
+
+/** Test files win: what the row pins is the same in every run. */
+function combine(sources: TreeChange, tests: TreeChange): TreeChange {
+  const pinned = new Set([...tests.files.map(({ path }) => path), ...tests.deleted]);
+  return {
+    files: [...sources.files.filter(({ path }) => !pinned.has(path)), ...tests.files],
+    deleted: [...sources.deleted.filter((path) => !pinned.has(path)), ...tests.deleted],
+  };
+}
+
+/** Rewrites the files that carry canaries, from the pinned commit's text. */
+async function withCanaries(
+  mirror: Mirror,
+  pinnedCommit: string,
+  change: TreeChange,
+  planted: readonly PlantedCanary[],
+): Promise<TreeChange> {
+  if (planted.length === 0) return change;
+  const carriers = [...new Set(planted.map(({ canary }) => canary.file))];
+  const pristine = await mirror.readFiles(pinnedCommit, carriers);
+  const rewritten = carriers.flatMap((path): ChangedFile[] => {
+    const text = pristine.get(path)?.toString('utf8');
+    if (text === undefined) return [];
+    const mode = change.files.find((file) => file.path === path)?.mode ?? '100644';
+    return [{ path, mode, content: Buffer.from(plantCanaries(text, path, planted)) }];
+  });
+  const done = new Set(rewritten.map(({ path }) => path));
+  return { ...change, files: [...change.files.filter(({ path }) => !done.has(path)), ...rewritten] };
+}
+
+async function needsInstall(mirror: Mirror, candidate: Candidate, sources: TreeChange): Promise<boolean> {
+  const texts = await readTexts(mirror, candidate.baseCommit, PACKAGING_FILES);
+  const changed = [
+    ...sources.files.map(({ path, content }) => ({
+      path,
+      before: texts.get(path) ?? null,
+      after: PACKAGING_FILES.includes(path) ? content.toString('utf8') : null,
+    })),
+    ...sources.deleted.map((path) => ({ path, before: texts.get(path) ?? null, after: null })),
+  ];
+  return touchesPackaging(changed);
+}
