@@ -84,7 +84,9 @@ export interface LeakRequest extends StageOf {
 
 /** On the `sandbox` queue: everything that makes a container. */
 export interface SandboxActivities {
-  resolveEnvironment(request: StageOf & { readonly policy: CutoffPolicy }): Promise<ResolveOutcome>;
+  resolveEnvironment(
+    request: StageOf & { readonly policy: CutoffPolicy; readonly runtimes: readonly string[] | null },
+  ): Promise<ResolveOutcome>;
   realiseEnvironment(request: {
     readonly key: EnvironmentKey;
     readonly spec: ArtefactRef;

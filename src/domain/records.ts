@@ -1,28 +1,34 @@
-import { nameProblem } from './ids.ts';
-
-/** Names of the first-writer-wins records; one place, so that writers and readers agree. */
+/** Names of the first-writer-wins records; one place, so that writers and readers agree. Pure. */
 export const recordNames = {
   campaign: (campaign: string): string => `campaigns/${campaign}`,
-  /** Input of the campaign as it was first started. */
+  /** What the campaign was first started with. */
   campaignInput: (campaign: string): string => `campaigns/${campaign}/input`,
   minePage: (campaign: string, source: number, page: number): string =>
-    `campaigns/${campaign}/pages/${String(source).padStart(3, '0')}/${String(page).padStart(6, '0')}`,
+    `${recordNames.minePages(campaign, source)}/${String(page).padStart(6, '0')}`,
   minePages: (campaign: string, source: number): string =>
-    `campaigns/${campaign}/pages/${String(source).padStart(3, '0')}/`,
-  instance: (campaign: string, instanceId: string): string =>
-    `campaigns/${campaign}/instances/${instanceId}`,
+    `campaigns/${campaign}/pages/${String(source).padStart(3, '0')}`,
+  instance: (campaign: string, instanceId: string): string => `campaigns/${campaign}/instances/${instanceId}`,
   stage: (campaign: string, instanceId: string, stage: string): string =>
     `campaigns/${campaign}/instances/${instanceId}/${stage}`,
+  /** How the instance ended: an `InstanceResult`; absent while it has not, and after an end by infrastructure. */
   result: (campaign: string, instanceId: string): string =>
     `campaigns/${campaign}/instances/${instanceId}/result`,
+  /** Outcome of the first realisation of a key in this installation. */
+  realised: (key: string, variant: string): string => `realised/${key}/${variant}`,
+  /** Which instance proves a key's pruned variant against the full one. */
+  prover: (key: string): string => `provers/${key}`,
+  disagreement: (key: string, instanceId: string): string => `prune/disagreements/${key}/${instanceId}`,
+  evaluationResult: (runId: string, index: number): string =>
+    `runs/${runId}/results/${String(index).padStart(6, '0')}`,
 };
 
-/** A stage's result as recorded: the value, and the run of the workflow that made it. */
+/** A stage's result as recorded: the value, who made it, and how long that took. */
 export interface StageRecord<T> {
   readonly schema: 1;
-  readonly runId: string;
   readonly value: T;
+  /** Run of the instance workflow, its activity and attempt. */
+  readonly runId: string;
+  readonly activityId: string;
+  readonly attempt: number;
+  readonly durationMs: number;
 }
-
-/** Stage names stand in a path. */
-export const stageNameProblem = nameProblem;

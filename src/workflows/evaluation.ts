@@ -71,9 +71,7 @@ async function evaluatePage(run: Evaluation, pageEnd: number): Promise<void> {
   const scope = new CancellationScope();
   // the server's suggestion ends a page early, so that a run of any width stays within its history
   const pageIsOver = (): boolean =>
-    run.offset >= pageEnd ||
-    run.stopping !== null ||
-    workflowInfo().continueAsNewSuggested;
+    run.offset >= pageEnd || run.stopping !== null || workflowInfo().continueAsNewSuggested;
   while (!pageIsOver() || run.running > 0) {
     run.changed = false;
     if (!pageIsOver() && !run.paused)

@@ -124,6 +124,7 @@ async function attempt(
     candidate,
     stage: resolveStage,
     policy,
+    runtimes: life.input.options.runtimes,
   });
   if (!resolved.ok)
     return {

@@ -1,0 +1,151 @@
+import { drawCanaries, plantWholePool, proveCanaries } from '../domain/canaries.ts';
+import { decideFinal } from '../domain/finalValidation.ts';
+import type { Acceptance } from '../domain/finalValidation.ts';
+import { compareHealth } from '../domain/health.ts';
+import { recordNames } from '../domain/records.ts';
+import { chooseScope } from '../domain/scope.ts';
+import { fileOfTest } from '../domain/testIds.ts';
+import type { ArtefactRef, Canary, Candidate, PlantedCanary, RunRecord } from '../domain/types.ts';
+import { decideFirst, judgeHealth } from '../domain/validation.ts';
+import type { FirstDecision } from '../domain/validation.ts';
+import { addPruneException } from '../ecosystems/python/prune.ts';
+import type { ArtefactStore } from '../store/types.ts';
+import type { ControlActivities, FirstRuns, StageOf } from './types.ts';
+import { recorded } from './work.ts';
+import type { WorkDeps } from './work.ts';
+
+export interface DecisionDeps extends WorkDeps {
+  readonly store: ArtefactStore;
+}
+
+/** What validation found, as an artefact: the lists of the row, and what evaluation plants. */
+export interface InstanceLists extends Omit<Acceptance, 'kind'> {
+  /** JSON artefact of the proven `Canary[]`; null when no test could be inverted. */
+  readonly provenCanaries: ArtefactRef | null;
+}
+
+type Decisions = Pick<
+  ControlActivities,
+  'compareHealth' | 'planScope' | 'decideFirst' | 'proveCanaries' | 'decideFinal'
+>;
+
+/** Decisions over recorded runs: each loads records, asks one pure function, and keeps the answer. */
+export function createDecisionActivities(deps: DecisionDeps): Decisions {
+  const { store } = deps;
+  const run = (ref: ArtefactRef): Promise<RunRecord> => store.getJson<RunRecord>(ref);
+  const planted = async (ref: ArtefactRef | null): Promise<readonly PlantedCanary[]> =>
+    ref === null ? [] : store.getJson<readonly PlantedCanary[]>(ref);
+  const first = (request: StageOf, runs: FirstRuns): ReturnType<typeof firstDecision> =>
+    firstDecision(store, request, runs);
+  return {
+    compareHealth: (request) =>
+      recorded(deps, request, async () => {
+        const difference = compareHealth(await run(request.pruned), await run(request.full));
+        if (difference === null) return { agree: true, detail: '' };
+        const name = recordNames.disagreement(request.environment, request.instanceId);
+        await deps.records.record(name, { ...difference, spec: request.spec });
+        for (const packageName of difference.packages) await addPruneException(deps.records, packageName);
+        deps.log.warn(
+          { key: request.environment, ...difference },
+          'the pruned environment behaves differently',
+        );
+        return { agree: false, detail: difference.detail };
+      }),
+
+    planScope: (request) =>
+      recorded(deps, request, async () => {
+        const health = await run(request.health);
+        const judged = judgeHealth(health);
+        if (!judged.ok) return { ...judged, tryNextCutoff: true };
+        const { testFiles } = await store.getJson<Candidate>(request.candidate);
+        const files = chooseScope(health, testFiles, request.passToPassBudgetMs);
+        return { ok: true, scope: await store.putJson(files), files: files.length };
+      }),
+
+    decideFirst: (request) =>
+      recorded(deps, request, async () => {
+        const decision = await first(request, request.runs);
+        if (decision.kind === 'reject')
+          return { ok: false, rejection: decision.rejection, tryNextCutoff: decision.tryNextCutoff };
+        const { canaryPool } = await run(request.runs.after);
+        const pool =
+          canaryPool === null ? [] : plantWholePool(await store.getJson<readonly Canary[]>(canaryPool));
+        return {
+          ok: true,
+          failToPass: decision.failToPass.length,
+          pool: pool.length === 0 ? null : await store.putJson(pool),
+        };
+      }),
+
+    proveCanaries: (request) =>
+      recorded(deps, request, async () => {
+        const nothing = { proven: null, before: null, after: null };
+        const decision = await first(request, request.first);
+        if (request.pool === null || decision.kind === 'reject') return nothing;
+        const proven = proveCanaries({
+          after: await run(request.first.after),
+          afterWithPool: await run(request.runs.after),
+          planted: await planted(request.pool),
+        });
+        if (proven.length === 0) return nothing;
+        const files = [...decision.failToPass, ...decision.passToPass].map(fileOfTest);
+        const draw = (): Promise<ArtefactRef> => store.putJson(drawCanaries(proven, files, secretRandom));
+        return { proven: await store.putJson(proven), before: await draw(), after: await draw() };
+      }),
+
+    decideFinal: (request) =>
+      recorded(deps, request, async () => {
+        const decision = await first(request, request.first);
+        if (decision.kind === 'reject')
+          return { ok: false, rejection: decision.rejection, tryNextCutoff: false };
+        const runs = [request.first, request.second, request.third];
+        const befores = await Promise.all(runs.map(({ before }) => run(before)));
+        const afters = await Promise.all(runs.map(({ after }) => run(after)));
+        const plantedIn = (records: readonly RunRecord[]) =>
+          Promise.all(records.map((record) => planted(record.planted)));
+        const final = decideFinal({
+          first: decision,
+          health: await run(request.first.health),
+          befores,
+          afters,
+          plantedByRun: { befores: await plantedIn(befores), afters: await plantedIn(afters) },
+          changedTestFiles: (await store.getJson<Candidate>(request.candidate)).testFiles,
+        });
+        if (final.kind === 'reject') return { ok: false, rejection: final.rejection, tryNextCutoff: false };
+        const { kind: _kind, ...accepted } = final;
+        const lists: InstanceLists = { ...accepted, provenCanaries: request.proven };
+        return {
+          ok: true,
+          lists: await store.putJson(lists),
+          gold: final.gold.verdict.verdict,
+          nop: final.nop.verdict.verdict,
+        };
+      }),
+  };
+}
+
+async function firstDecision(
+  store: ArtefactStore,
+  { candidate: ref }: StageOf,
+  runs: FirstRuns,
+): Promise<ReturnType<typeof decideFirst> & { readonly kind: FirstDecision['kind'] | 'reject' }> {
+  const [candidate, health, before, after] = await Promise.all([
+    store.getJson<Candidate>(ref),
+    store.getJson<RunRecord>(runs.health),
+    store.getJson<RunRecord>(runs.before),
+    store.getJson<RunRecord>(runs.after),
+  ]);
+  return decideFirst({
+    health,
+    before,
+    after,
+    candidateTestFiles: candidate.testFiles,
+    versions: { base: candidate.baseVersion ?? '', head: candidate.version },
+  });
+}
+
+/** Uniform in [0, 1), not to be guessed by the code under test. */
+function secretRandom(): number {
+  const [word = 0] = crypto.getRandomValues(new Uint32Array(1));
+  return word / 2 ** 32;
+}

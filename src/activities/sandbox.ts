@@ -1,0 +1,75 @@
+import type { Candidate, EnvironmentSpec, RunPlan, RunSummary } from '../domain/types.ts';
+import { recordNames } from '../domain/records.ts';
+import type { Ecosystem } from '../ecosystems/types.ts';
+import type { ArtefactStore } from '../store/types.ts';
+import type { RunRequest, SandboxActivities } from './types.ts';
+import { recorded, withWork } from './work.ts';
+import type { WorkDeps } from './work.ts';
+
+export interface SandboxDeps extends WorkDeps {
+  readonly store: ArtefactStore;
+  /** The ecosystem, limited to some runtime versions; null = all. */
+  readonly ecosystemFor: (runtimes: readonly string[] | null) => Ecosystem;
+}
+
+/** Everything of an instance that makes a container: resolve, realise, scan, run. */
+export function createSandboxActivities(deps: SandboxDeps): Omit<SandboxActivities, 'evaluatePrediction'> {
+  const { store } = deps;
+  const ecosystem = deps.ecosystemFor(null);
+  const candidateOf = (ref: RunRequest['candidate']): Promise<Candidate> => store.getJson<Candidate>(ref);
+  return {
+    resolveEnvironment: (request) =>
+      withWork(deps, request.campaign, (context) =>
+        recorded(deps, request, async () =>
+          deps
+            .ecosystemFor(request.runtimes)
+            .resolve(await candidateOf(request.candidate), request.policy, context),
+        ),
+      ),
+    // always asked of the package store, which knows what it holds; the record is of the first time, for the report
+    realiseEnvironment: ({ key, spec, variant }) =>
+      withWork(deps, undefined, async (context) => {
+        const outcome = await ecosystem.realise(await store.getJson<EnvironmentSpec>(spec), variant, context);
+        if (outcome.ok) await deps.records.record(recordNames.realised(key, variant), outcome);
+        return outcome;
+      }),
+    checkLeaks: (request) =>
+      withWork(deps, request.campaign, () =>
+        recorded(deps, request, async () => ({
+          rejection: await ecosystem.checkLeaks(await candidateOf(request.candidate), request.environment),
+        })),
+      ),
+    runTests: (request) =>
+      withWork(deps, request.campaign, (context) =>
+        recorded(deps, request, async () => {
+          const record = await ecosystem.run(await planOf(deps, request), context);
+          const statuses = Object.values(record.tests).map(({ status }) => status);
+          const summary: RunSummary = {
+            record: await store.putJson(record),
+            outcome: record.outcome,
+            passed: statuses.filter((status) => status === 'passed').length,
+            failed: statuses.filter((status) => status === 'failed' || status === 'error').length,
+            totalMs: record.durations.totalMs,
+          };
+          return summary;
+        }),
+      ),
+  };
+}
+
+async function planOf({ store }: SandboxDeps, request: RunRequest): Promise<RunPlan> {
+  const scope = request.scope === null ? null : await store.getJson<readonly string[]>(request.scope);
+  return {
+    kind: request.kind,
+    candidate: request.candidate,
+    environment: request.environment,
+    spec: request.spec,
+    variant: request.variant,
+    withTestPatch: request.withTestPatch,
+    patch: request.gold ? (await store.getJson<Candidate>(request.candidate)).patch : null,
+    scope,
+    limits: request.limits,
+    makeCanaryPoolOf: request.makeCanaryPool ? scope : null,
+    canaries: request.canaries,
+  };
+}

@@ -1,0 +1,216 @@
+import { WorkflowNotFoundError } from '@temporalio/client';
+import type { Client, WorkflowExecutionStatusName, WorkflowHandle } from '@temporalio/client';
+import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
+import { canonicalJson } from '../domain/canonical.ts';
+import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
+import { workflowIds } from '../domain/ids.ts';
+import {
+  DEFAULT_CAMPAIGN_OPTIONS,
+  QUERIES,
+  UPDATES,
+  WORKFLOWS,
+  campaignProblem,
+  scopedWorkflowId,
+  taskQueue,
+} from '../domain/messages.ts';
+import type {
+  CampaignInput,
+  CampaignOptions,
+  CampaignProgress,
+  CampaignResult,
+  SourceSpec,
+  StopMode,
+} from '../domain/messages.ts';
+import { recordNames } from '../domain/records.ts';
+import type { RecordStore } from '../store/types.ts';
+import { attributes } from '../workflows/attributes.ts';
+
+/** What the functions below need of the world. */
+export interface CampaignContext {
+  readonly client: Client;
+  readonly queuePrefix: string;
+  readonly records: RecordStore;
+}
+
+export interface CampaignRequest {
+  readonly name: string;
+  readonly sources: readonly SourceSpec[];
+  readonly options?: Partial<CampaignOptions>;
+  /**
+   * Do not resume: take the first free name of `<name>`, `<name>-2`, `<name>-3`, … Nothing of the earlier campaign is
+   * touched, so a mistake costs nothing; records of what both share (locks, environments, evaluations) are still served.
+   */
+  readonly fresh?: boolean;
+}
+
+export interface StartedCampaign {
+  readonly name: string;
+  /** `started`: new; `attached`: it was running; `resumed`: a new run over its records; `finished`: nothing left to do. */
+  readonly how: 'started' | 'attached' | 'resumed' | 'finished';
+  readonly workflowId: string;
+}
+
+/**
+ * Starts a campaign, or takes up the one of this name: running → attach; failed, terminated, timed out, stopped, or with
+ * ends by infrastructure → a new run that walks over what is recorded; done → its result stands. Width and caps may
+ * differ from the first start (a raised cap continues a finished campaign); everything else must not.
+ * Throws a BadInput failure with one sentence when the request cannot be used.
+ */
+export async function startCampaign(
+  context: CampaignContext,
+  request: CampaignRequest,
+): Promise<StartedCampaign> {
+  const name = request.fresh === true ? await freeName(context, request.name) : request.name;
+  const input: CampaignInput = {
+    name,
+    queuePrefix: context.queuePrefix,
+    sources: request.sources,
+    options: { ...DEFAULT_CAMPAIGN_OPTIONS, ...request.options },
+  };
+  const problem = campaignProblem(input);
+  if (problem !== undefined) throw permanentFailure(FAILURE_TYPES.badInput, problem);
+  const before = await context.records.read<CampaignInput>(recordNames.campaignInput(name));
+  if (before !== null) refuseOtherCampaign(before, input);
+  const workflowId = campaignId(context, name);
+  const how = await howToStart(context, before, input);
+  if (how === 'started' || how === 'resumed') {
+    await context.records.replace(recordNames.campaignInput(name), input);
+    await context.client.workflow.start(WORKFLOWS.campaign, {
+      workflowId,
+      taskQueue: taskQueue(context.queuePrefix, 'control'),
+      args: [input],
+      workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+      workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING, // two starts at once are one
+      typedSearchAttributes: [{ key: attributes.campaign, value: name }],
+      staticSummary: name,
+      memo: { sources: request.sources.map((source) => canonicalJson(source)).slice(0, 20) },
+    });
+  }
+  return { name, how, workflowId };
+}
+
+async function howToStart(
+  context: CampaignContext,
+  before: CampaignInput | null,
+  input: CampaignInput,
+): Promise<StartedCampaign['how']> {
+  const handle = handleOf(context, input.name);
+  const status = await statusOf(handle);
+  if (status === null) return before === null ? 'started' : 'resumed';
+  if (status === 'RUNNING') return 'attached';
+  if (status !== 'COMPLETED') return 'resumed';
+  const result = await handle.result();
+  const unfinished = result.state === 'stopped' || (result.counts.rejected.infra ?? 0) > 0;
+  const sameCaps = before !== null && canonicalJson(capsOf(before)) === canonicalJson(capsOf(input));
+  return unfinished || !sameCaps ? 'resumed' : 'finished';
+}
+
+/** Pages and results are recorded under the name: another campaign under the same name would mix with them. */
+function refuseOtherCampaign(before: CampaignInput, input: CampaignInput): void {
+  if (canonicalJson(identityOf(before)) === canonicalJson(identityOf(input))) return;
+  throw permanentFailure(
+    FAILURE_TYPES.badInput,
+    `Campaign "${input.name}" was started with other sources or options; give another name, or start it fresh.`,
+  );
+}
+
+/** What may change from start to start. */
+const capsOf = ({ sources, options }: CampaignInput): unknown => ({
+  perSource: sources.map(({ maxInstances }) => maxInstances ?? null),
+  overall: options.maxInstances,
+});
+
+function identityOf({ sources, options }: CampaignInput): unknown {
+  const { width: _w, maxInstances: _m, pageSize: _p, reconcileMs: _r, ...rest } = options;
+  return { sources: sources.map(({ maxInstances: _cap, ...source }) => source), options: rest };
+}
+
+async function freeName(context: CampaignContext, name: string): Promise<string> {
+  for (let number = 1; ; number += 1) {
+    const candidate = number === 1 ? name : `${name}-${number}`;
+    const recorded = await context.records.read(recordNames.campaignInput(candidate));
+    if (recorded === null && (await statusOf(handleOf(context, candidate))) === null) return candidate;
+  }
+}
+
+export interface CampaignStatus {
+  readonly name: string;
+  readonly status: WorkflowExecutionStatusName;
+  /** null when no worker answers. */
+  readonly progress: CampaignProgress | null;
+  /** Present once completed. */
+  readonly result: CampaignResult | null;
+  /** Why it failed, in one sentence; null otherwise. */
+  readonly failure: string | null;
+}
+
+const QUERY_TIMEOUT_MS = 5_000; // a query waits for a worker; without one, say so soon
+
+/** How a campaign is doing. null when there is none of this name. */
+export async function campaignStatus(context: CampaignContext, name: string): Promise<CampaignStatus | null> {
+  const handle = handleOf(context, name);
+  const status = await statusOf(handle);
+  if (status === null) return null;
+  const ended = status === 'COMPLETED' || status === 'FAILED';
+  const { result, failure } = ended ? await endOf(handle) : { result: null, failure: null };
+  const progress = await context.client
+    .withDeadline(Date.now() + QUERY_TIMEOUT_MS, () => handle.query<CampaignProgress>(QUERIES.progress))
+    .catch(() => null);
+  return { name, status, progress, result, failure };
+}
+
+async function endOf(
+  handle: CampaignHandle,
+): Promise<{ readonly result: CampaignResult | null; readonly failure: string | null }> {
+  try {
+    return { result: await handle.result(), failure: null };
+  } catch (error) {
+    return { result: null, failure: sentenceOf(error) };
+  }
+}
+
+/** The innermost message: the outer ones say only that a workflow failed. */
+function sentenceOf(error: unknown): string {
+  let last = error;
+  while (last instanceof Error && last.cause instanceof Error) last = last.cause;
+  return last instanceof Error ? last.message : String(last);
+}
+
+/** Waits for the end, over every continue-as-new. Throws the campaign's failure. */
+export const waitForCampaign = (context: CampaignContext, name: string): Promise<CampaignResult> =>
+  handleOf(context, name).result();
+
+/** No new instance starts; running ones go on. */
+export const pauseCampaign = (context: CampaignContext, name: string): Promise<void> =>
+  handleOf(context, name).executeUpdate<void, []>(UPDATES.pause);
+
+export const resumeCampaign = (context: CampaignContext, name: string): Promise<void> =>
+  handleOf(context, name).executeUpdate<void, []>(UPDATES.resume);
+
+/** Instances in flight at once, from now on. */
+export const resizeCampaign = (context: CampaignContext, name: string, width: number): Promise<void> =>
+  handleOf(context, name).executeUpdate(UPDATES.resize, { args: [{ width }] });
+
+/** Ends the campaign with what is published so far; started again, it goes on from there. */
+export const stopCampaign = (
+  context: CampaignContext,
+  name: string,
+  running: StopMode = 'cancel',
+): Promise<void> => handleOf(context, name).executeUpdate(UPDATES.stop, { args: [{ running }] });
+
+type CampaignHandle = WorkflowHandle<(input: CampaignInput) => Promise<CampaignResult>>;
+
+const campaignId = ({ queuePrefix }: CampaignContext, name: string): string =>
+  scopedWorkflowId(queuePrefix, workflowIds.campaign(name));
+
+const handleOf = (context: CampaignContext, name: string): CampaignHandle =>
+  context.client.workflow.getHandle(campaignId(context, name));
+
+async function statusOf(handle: CampaignHandle): Promise<WorkflowExecutionStatusName | null> {
+  try {
+    return (await handle.describe()).status.name;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,201 @@
+import type { Client } from '@temporalio/client';
+import type { Logger } from 'pino';
+import { createCampaignActivities } from '../activities/campaign.ts';
+import { createDecisionActivities } from '../activities/decisions.ts';
+import { createEnvironmentActivities } from '../activities/environment.ts';
+import { createEvaluationActivities } from '../activities/evaluation.ts';
+import { createLabelActivities } from '../activities/labels.ts';
+import { createMiningActivities } from '../activities/mining.ts';
+import { createPublishActivities } from '../activities/publish.ts';
+import { createSandboxActivities } from '../activities/sandbox.ts';
+import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
+import { DEFAULT_QUEUE_PREFIX, sourceLabel } from '../domain/messages.ts';
+import type { SourceSpec } from '../domain/messages.ts';
+import { createPythonEnvironments } from '../ecosystems/python/environments.ts';
+import { createPythonRunner } from '../ecosystems/python/run.ts';
+import type { Ecosystem } from '../ecosystems/types.ts';
+import { createEvaluator } from '../evaluation/evaluate.ts';
+import type { Evaluator } from '../evaluation/evaluate.ts';
+import { evalScript } from '../export/evalScript.ts';
+import { pythonRunner } from '../export/pythonImages.ts';
+import { createHeuristicLabeler } from '../labeling/heuristic.ts';
+import { createLabeler } from '../labeling/spice.ts';
+import type { Labeler } from '../labeling/types.ts';
+import { createBaseImages } from '../sandbox/baseImages.ts';
+import { connectDocker, createDockerDriver } from '../sandbox/docker.ts';
+import type { BaseImages, SandboxDriver } from '../sandbox/types.ts';
+import { createGitSource } from '../sources/git.ts';
+import { createGithubSource } from '../sources/github.ts';
+import { createMirrorStore } from '../sources/mirror.ts';
+import type { SourceMirrorStore } from '../sources/mirror.ts';
+import { createPypiSource } from '../sources/pypi.ts';
+import type { CandidateSource, MineLimits } from '../sources/types.ts';
+import { createFsArtefactStore, createFsRecordStore } from '../store/fs.ts';
+import type { ArtefactStore, RecordStore } from '../store/types.ts';
+import type { ActivitiesByRole } from '../workers/main.ts';
+import type { WorkerPlace } from '../workers/options.ts';
+import { buildNetworkOf, discoverInstaller, noIndexSentence } from './installer.ts';
+import type { Installer } from './installer.ts';
+import type { Settings } from './settings.ts';
+import type { State } from './state.ts';
+
+/** Everything that activities are made from, wired to the real world. Commands use parts of it without a worker. */
+export interface Dependencies {
+  readonly state: State;
+  readonly settings: Settings;
+  readonly log: Logger;
+  readonly installer: Installer;
+  readonly store: ArtefactStore;
+  readonly records: RecordStore;
+  readonly mirrors: SourceMirrorStore;
+  readonly driver: SandboxDriver;
+  readonly baseImages: BaseImages;
+  readonly ecosystemFor: (runtimes: readonly string[] | null) => Ecosystem;
+  readonly evaluator: Evaluator;
+  readonly labeler: Labeler;
+  readonly openSource: (source: SourceSpec, limits: MineLimits) => CandidateSource;
+  /** Writes a campaign's HTML report and returns its path; null until somebody sets one. */
+  readonly writeReport: ((campaign: string) => Promise<string>) | null;
+}
+
+export interface DependencyOptions {
+  readonly state: State;
+  readonly settings: Settings;
+  readonly log: Logger;
+  /** One line for a person, on stderr: what is being made and why it takes long. */
+  readonly say: (line: string) => void;
+  readonly writeReport?: (campaign: string) => Promise<string>;
+}
+
+/**
+ * Wires the real modules together: the only place where they meet. Asks the installer for the index; opens no
+ * connection and starts no container. Throws one sentence when the settings and the host cannot go together.
+ */
+export async function createDependencies(options: DependencyOptions): Promise<Dependencies> {
+  const { state, settings, log, say } = options;
+  const installer = withSettings(await discoverInstaller(), settings);
+  const docker = connectDocker();
+  const driver = createDockerDriver({ log, buildNetwork: buildNetworkOf(installer) });
+  const baseImages = createBaseImages({ docker, installer, cacheDir: settings.cacheDir, log, say });
+  const store = createFsArtefactStore(state.paths.artefacts);
+  const records = createFsRecordStore(state.paths.records);
+  const mirrors = createMirrorStore(state.paths.mirrors, { log });
+  const base = { driver, baseImages, store, records, mirrors, log };
+  const ecosystemFor = (runtimes: readonly string[] | null): Ecosystem => ({
+    ...createPythonEnvironments({ ...base, ...(runtimes === null ? {} : { runtimes }) }),
+    run: createPythonRunner(base),
+  });
+  return {
+    state,
+    settings,
+    log,
+    installer,
+    store,
+    records,
+    mirrors,
+    driver,
+    baseImages,
+    ecosystemFor,
+    evaluator: createEvaluator({ store, records, ecosystem: ecosystemFor(null), log }),
+    labeler: labelerOf(settings, log),
+    openSource: sourceOpener({ settings, installer, store, mirrors, log }),
+    writeReport: options.writeReport ?? null,
+  };
+}
+
+/** Activities of every role, from the dependencies and a client for asking workflows. */
+export function createActivities(deps: Dependencies, client: Client): ActivitiesByRole {
+  const { state, store, records, log } = deps;
+  const { installation } = state;
+  const shared = {
+    ...deps,
+    installation,
+    stateDir: state.dir,
+    runsDir: state.paths.runs,
+    client,
+    store,
+    records,
+    log,
+  };
+  const { evaluatePrediction, writeEvaluationReports } = createEvaluationActivities({
+    ...shared,
+    evalScript: async (row) => evalScript(row, await pythonRunner(deps, row, '')),
+  });
+  return {
+    mining: createMiningActivities(shared),
+    sandbox: { ...createSandboxActivities(shared), evaluatePrediction },
+    llm: createLabelActivities(shared),
+    control: {
+      ...createEnvironmentActivities(shared),
+      ...createDecisionActivities(shared),
+      ...createPublishActivities(shared),
+      ...createCampaignActivities(shared),
+      writeEvaluationReports,
+    },
+  };
+}
+
+/** Where this installation's workers work. */
+export const workerPlace = (settings: Settings, namespace: string): WorkerPlace => ({
+  queuePrefix: settings.queuePrefix ?? DEFAULT_QUEUE_PREFIX,
+  namespace,
+  sizing: { sandboxSlots: settings.sandboxSlots, miningPerSecond: null },
+});
+
+const withSettings = (installer: Installer, settings: Settings): Installer => ({
+  ...installer,
+  ...(settings.caBundle === null ? {} : { caBundle: settings.caBundle }),
+  ...(settings.buildNetwork === null ? {} : { dockerNetwork: settings.buildNetwork }),
+});
+
+function labelerOf({ labelModel }: Settings, log: Logger): Labeler {
+  if (labelModel === null) return createHeuristicLabeler();
+  const { apiKey, ...rest } = labelModel;
+  return createLabeler({
+    log,
+    settings: { ...rest, ...(apiKey === null ? {} : { apiKey: apiKey.reveal() }) },
+  });
+}
+
+/** Sources are kept open by what makes them, so that pages of one source share one index and one token pool. */
+function sourceOpener(
+  deps: Pick<Dependencies, 'settings' | 'installer' | 'store' | 'mirrors' | 'log'>,
+): Dependencies['openSource'] {
+  const open = new Map<string, CandidateSource>();
+  return (source, limits) => {
+    const key = JSON.stringify([source, limits]);
+    const known = open.get(key) ?? openSource(deps, source, limits);
+    open.set(key, known);
+    return known;
+  };
+}
+
+function openSource(
+  deps: Pick<Dependencies, 'settings' | 'installer' | 'store' | 'mirrors' | 'log'>,
+  source: SourceSpec,
+  limits: MineLimits,
+): CandidateSource {
+  const { settings, installer, store, mirrors } = deps;
+  const log = deps.log.child({ source: sourceLabel(source) });
+  const common = { store, mirrors, limits, log };
+  if ('pypi' in source) {
+    if (installer.indexUrl === null) throw permanentFailure(FAILURE_TYPES.badInput, noIndexSentence);
+    const indexUrls = [installer.indexUrl, ...installer.extraIndexUrls];
+    return createPypiSource({ ...common, name: source.pypi, indexUrls, cacheDir: settings.cacheDir });
+  }
+  if ('github' in source) {
+    const { tokens, apiUrl } = settings.github;
+    return createGithubSource({
+      ...common,
+      repo: source.github,
+      tokens: tokens.map((token) => token.reveal()),
+      ...(apiUrl === null ? {} : { baseUrl: apiUrl }),
+    });
+  }
+  const [owner, name] = source.name?.split('/') ?? [];
+  return createGitSource({
+    ...common,
+    url: source.git,
+    ...(owner === undefined || name === undefined ? {} : { owner, name }),
+  });
+}

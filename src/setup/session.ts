@@ -1,0 +1,74 @@
+import { NativeConnection } from '@temporalio/worker';
+import type { Logger } from 'pino';
+import { connectClient } from '../client/connect.ts';
+import type { CampaignContext } from '../client/campaigns.ts';
+import { QUEUE_ROLES } from '../domain/messages.ts';
+import type { QueueRole } from '../domain/messages.ts';
+import { workflowBundle } from '../workers/bundle.ts';
+import { startWorkers } from '../workers/main.ts';
+import type { RunningWorkers } from '../workers/main.ts';
+import { installRuntime } from '../workers/runtime.ts';
+import { createActivities, createDependencies, workerPlace } from './compose.ts';
+import type { Dependencies } from './compose.ts';
+import { openState } from './state.ts';
+import type { State } from './state.ts';
+import type { Settings } from './settings.ts';
+import { ensureTemporal } from './temporalServer.ts';
+import type { Temporal } from './temporalServer.ts';
+
+/** One process's hold on an installation: its state, a Temporal server and a client; workers when asked for. */
+export interface Session extends CampaignContext {
+  readonly state: State;
+  readonly settings: Settings;
+  readonly temporal: Temporal;
+  readonly deps: Dependencies;
+  /** Starts workers of these roles in this process; all of them by default. */
+  startWorkers(roles?: readonly QueueRole[]): Promise<RunningWorkers>;
+  /** Closes the connections. An embedded server stays up: a campaign outlives the terminal that started it. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the state directory, finds or starts Temporal, wires the dependencies and connects.
+ * Throws one sentence that says what is missing and what to do.
+ */
+export async function openSession(options: {
+  readonly settings: Settings;
+  readonly log: Logger;
+  readonly say: (line: string) => void;
+  readonly writeReport?: (campaign: string) => Promise<string>;
+}): Promise<Session> {
+  const { settings, log, say } = options;
+  installRuntime(log);
+  const state = await openState(settings.stateDir);
+  const temporal = await ensureTemporal({ state, settings, say, log });
+  const deps = await createDependencies({ ...options, state });
+  const { client, close } = await connectClient(temporal);
+  const place = workerPlace(settings, temporal.namespace);
+  const connections: NativeConnection[] = [];
+  return {
+    state,
+    settings,
+    temporal,
+    deps,
+    client,
+    records: deps.records,
+    queuePrefix: place.queuePrefix,
+    async startWorkers(roles = QUEUE_ROLES) {
+      const connection = await NativeConnection.connect(temporal.connectionOptions);
+      connections.push(connection);
+      return startWorkers({
+        roles,
+        connection,
+        place,
+        activities: createActivities(deps, client),
+        bundle: await workflowBundle(),
+        log,
+      });
+    },
+    async close() {
+      await close();
+      for (const connection of connections) await connection.close();
+    },
+  };
+}
