@@ -3,6 +3,7 @@ import Docker from 'dockerode';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
+import { defaultSocket } from '../setup/dockerSocket.ts';
 import { dockerCall } from './errors.ts';
 import { earlierAttemptsFilter, isEarlierAttempt, LABELS, labelsOf, storeVolumeName } from './labels.ts';
 import type { Labels } from './labels.ts';
@@ -23,7 +24,7 @@ export interface BuildNetwork {
 }
 
 export interface DockerDriverOptions {
-  /** Default: DOCKER_HOST as docker's own client reads it, else `/var/run/docker.sock`. */
+  /** Default: DOCKER_HOST as docker's own client reads it, else the socket that exists here. */
   readonly socketPath?: string;
   readonly log: Logger;
   readonly buildNetwork: BuildNetwork;
@@ -37,9 +38,10 @@ export const CA_BUNDLE_TARGET = '/etc/ssl/certs/ca-certificates.crt';
 const MAX_FILE_BYTES = 8 * 1024 ** 3; // one runaway file must not fill the host's disk
 const SWEEP_SLOTS = 4;
 
-/** Connects to the daemon; nothing is sent yet. */
-export const connectDocker = (socketPath?: string): Docker =>
-  socketPath === undefined ? new Docker() : new Docker({ socketPath });
+/** Connects to the daemon that is in use here; nothing is sent yet. */
+export function connectDocker(socketPath: string | undefined = defaultSocket()): Docker {
+  return socketPath === undefined ? new Docker() : new Docker({ socketPath });
+}
 
 /**
  * The Docker driver: every default of DESIGN section 5 is set here, in one place. Any Docker-compatible socket will do.
