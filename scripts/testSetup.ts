@@ -1,8 +1,14 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
+import pino from 'pino';
+import { createBaseImages } from '../src/sandbox/baseImages.ts';
+import { connectDocker } from '../src/sandbox/docker.ts';
+import { ensureDocker } from '../src/setup/docker.ts';
+import { discoverInstaller } from '../src/setup/installer.ts';
 import { defaultCacheDir } from '../src/setup/state.ts';
 import { findTemporalBinary } from '../src/setup/temporalBinary.ts';
+import { testImage } from '../test/support/testImage.ts';
 
 export const LAYERS = ['pure', 'temporal', 'docker', 'browser'] as const;
 export type Layer = (typeof LAYERS)[number];
@@ -30,6 +36,10 @@ export async function prepare(layers: readonly Layer[]): Promise<readonly Missin
     const failed = await step(what, work);
     if (failed !== null) missing.push(...needed.map((layer) => ({ layer, reason: failed })));
   };
+  if (wants('docker')) {
+    await attempt('Docker', ['docker'], docker);
+    if (!missing.some(({ layer }) => layer === 'docker')) await attempt('Base image', ['docker'], baseImage);
+  }
   if (wants('temporal', 'docker')) await attempt('Temporal CLI', ['temporal', 'docker'], temporalCli);
   if (wants('browser')) await attempt('Chromium', ['browser'], chromium);
   return missing;
@@ -48,6 +58,20 @@ export async function step(what: string, work: () => Promise<string>): Promise<s
     say(`${what}: FAILED (${seconds()}): ${reason}`);
     return reason;
   }
+}
+
+const log = pino({ level: 'silent' });
+
+async function docker(): Promise<string> {
+  const { started } = await ensureDocker({ log, say });
+  return started ? 'started dockerd (it stays up when the tests end)' : 'a daemon answers';
+}
+
+async function baseImage(): Promise<string> {
+  const installer = await discoverInstaller();
+  return testImage(
+    createBaseImages({ docker: connectDocker(), installer, cacheDir: defaultCacheDir(), log, say }),
+  );
 }
 
 async function temporalCli(): Promise<string> {

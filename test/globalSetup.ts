@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
-import Dockerode from 'dockerode';
 import type { TestProject } from 'vitest/node';
+import { connectDocker } from '../src/sandbox/docker.ts';
 import { identify, isRunning } from '../src/setup/processes.ts';
 import { defaultCacheDir } from '../src/setup/state.ts';
 import { findTemporalBinary } from '../src/setup/temporalBinary.ts';
@@ -115,7 +115,7 @@ async function closeRun(runDir: string): Promise<void> {
 
 /** Containers and volumes of one installation that a test made and did not clean up. */
 async function removeDockerLeftovers(installation: string): Promise<void> {
-  const docker = new Dockerode();
+  const docker = connectDocker();
   const filters = { label: [`repoforge.installation=${installation}`] };
   const gone = (error: { statusCode?: number }): void => {
     if (error.statusCode !== 404 && error.statusCode !== 409) throw error;

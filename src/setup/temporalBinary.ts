@@ -81,7 +81,10 @@ async function getTemporalBinary(options: FindTemporalOptions): Promise<Temporal
     options.say(`Temporal CLI: download not possible (${downloaded.reason})`);
     return await install(await build(scratch, options), target, 'build');
   } finally {
-    await rm(scratch, { recursive: true, force: true });
+    // a compiler that outlives its killed parent may still write there: what stays is swept by the next build
+    await rm(scratch, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 }).catch(
+      () => undefined,
+    );
   }
 }
 
