@@ -39,6 +39,11 @@ const CLARITY_SIGNALS: readonly {
     points: 2,
   },
   {
+    name: 'an outcome',
+    pattern: /\braises?\b.*\b\w+(?:Error|Exception)\b|\breturns?\b|\bno longer\b|\bnow\b/i,
+    points: 1,
+  },
+  {
     name: 'steps to reproduce',
     pattern: /\bsteps to reproduce\b|\breproduc(?:e|es|er|tion|ible)\b|\bminimal example\b/i,
     points: 1,
@@ -68,7 +73,7 @@ function clarityOf(problem: string): LabelConsensus {
   const lengthPoints = words >= 60 ? 2 : words >= 20 ? 1 : 0;
   const points = lengthPoints + found.reduce((sum, signal) => sum + signal.points, 0);
   const lines = problem.split('\n').filter((line) => line.trim() !== '').length;
-  const score: LabelScore = words < 5 ? 3 : points >= 6 ? 0 : points >= 4 ? 1 : points >= 2 ? 2 : 3;
+  const score: LabelScore = words < 5 ? 3 : points >= 6 ? 0 : points >= 3 ? 1 : points >= 2 ? 2 : 3;
   const kind = lines <= 1 && words < 40 ? ', a single line as in a changelog' : '';
   const signals =
     found.length === 0 ? 'none of the signs of a clear request' : found.map((s) => s.name).join(', ');

@@ -65,6 +65,11 @@ test.each([
   expect((await label({ patch })).effort.score).toBe(score);
 });
 
+test('a line that names function, change and outcome has one sensible reading', async () => {
+  const problemStatement = 'chunked() now raises ValueError for a negative n.';
+  expect((await label({ problemStatement })).issue_clarity.score).toBe(1);
+});
+
 test('the same lines in more places are more effort, never less', async () => {
   const sizes = [[16], [8, 8], [4, 4, 4, 4], [2, 2, 2, 2, 2, 2, 2, 2]];
   const shown = await Promise.all(
