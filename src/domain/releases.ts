@@ -37,7 +37,7 @@ export function predecessorsOf(version: string, releases: readonly ReleaseTime[]
   const own = releases.find((release) => release.version === version);
   const lower = releases
     .filter((release) => valid(release.version) !== null && compare(release.version, version) < 0)
-    .filter((release) => !own?.uploaded || !release.uploaded || release.uploaded < own.uploaded)
+    .filter((release) => !own?.uploaded || !release.uploaded || release.uploaded <= own.uploaded)
     .sort((a, b) => compare(b.version, a.version));
   const closeness = (other: string): number =>
     line(other, 2) === line(version, 2) ? 0 : line(other, 1) === line(version, 1) ? 1 : 2;

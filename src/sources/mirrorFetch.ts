@@ -46,6 +46,11 @@ export async function fetchInto(
   url: string,
   options: FetchOptions,
 ): Promise<FetchResult> {
+  if (url.startsWith('-') || url.trim() === '' || url.includes('\0'))
+    throw permanentFailure(
+      FAILURE_TYPES.badInput,
+      `"${url.slice(0, 100)}" is not the address of a git repository.`,
+    );
   const unlock = await lock(place.lockPath, options.signal);
   try {
     if (await place.exists()) return await update(place.gitDir, url, options);

@@ -55,11 +55,15 @@ export async function* readMembers(
       };
     }
   } catch (error) {
-    if (error instanceof BadArchiveError) throw error;
-    throw new BadArchiveError(
-      `The archive is corrupt: ${error instanceof Error ? error.message : String(error)}.`,
-    );
+    throw corrupt(error);
   }
+}
+
+/** What a reader of archives throws when the bytes make no sense. */
+export function corrupt(error: unknown): BadArchiveError {
+  if (error instanceof BadArchiveError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new BadArchiveError(`The archive is corrupt: ${message}.`);
 }
 
 const TYPES: Readonly<Record<string, RawMember['type']>> = {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import { BadArchiveError, readMembers } from './sdistArchive.ts';
+import { BadArchiveError, corrupt, readMembers } from './sdistArchive.ts';
 import type { RawMember } from './sdistArchive.ts';
 
 export interface ArchiveLimits {
@@ -50,7 +50,7 @@ export async function planArchive(
       throw new BadArchiveError(`The archive holds more than ${limits.maxFiles} files.`);
     const place = placeOf(member.name);
     const hash = createHash('sha256');
-    for await (const chunk of member.content as AsyncIterable<Buffer>) {
+    for await (const chunk of contentOf(member)) {
       bytes += chunk.length;
       if (bytes > limits.maxBytes)
         throw new BadArchiveError(`The archive unpacks to more than ${limits.maxBytes} bytes.`);
@@ -73,6 +73,15 @@ export async function planArchive(
   if (entries.size === 0) throw new BadArchiveError('The archive holds no files.');
   checkTree(entries);
   return { entries, newestMtimeMs };
+}
+
+/** A member's bytes; an archive that ends or breaks inside a member is a BadArchiveError, too. */
+async function* contentOf(member: RawMember): AsyncGenerator<Buffer> {
+  try {
+    yield* member.content as AsyncIterable<Buffer>;
+  } catch (error) {
+    throw corrupt(error);
+  }
 }
 
 function addEntry(

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import yauzl from 'yauzl';
-import { BadArchiveError } from './sdistArchive.ts';
+import { BadArchiveError, corrupt } from './sdistArchive.ts';
 import type { RawMember } from './sdistArchive.ts';
 
 const UNIX = 3; // "version made by": the external attributes hold a Unix mode
@@ -14,7 +14,9 @@ export async function* readZip(file: string): AsyncGenerator<RawMember> {
       validateEntrySizes: true,
       autoClose: false,
     })
-    .catch(corrupt);
+    .catch((error: unknown) => {
+      throw corrupt(error);
+    });
   try {
     for await (const entry of zip.eachEntry()) {
       const mode = entry.versionMadeBy >> 8 === UNIX ? entry.externalFileAttributes >>> 16 : 0;
@@ -35,7 +37,7 @@ export async function* readZip(file: string): AsyncGenerator<RawMember> {
       };
     }
   } catch (error) {
-    corrupt(error);
+    throw corrupt(error);
   } finally {
     zip.close();
   }
@@ -53,11 +55,4 @@ async function readAll(stream: Readable, maxBytes: number): Promise<Buffer> {
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
-}
-
-function corrupt(error: unknown): never {
-  if (error instanceof BadArchiveError) throw error;
-  throw new BadArchiveError(
-    `The archive is corrupt: ${error instanceof Error ? error.message : String(error)}.`,
-  );
 }
