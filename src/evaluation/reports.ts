@@ -30,7 +30,7 @@ export interface WriteReportsInput {
   /** When the run was started, ISO 8601. */
   readonly createdAt: string;
   /** What a SWE-bench harness would run for a row; written as `eval.sh`. */
-  readonly evalScript: (row: InstanceRow) => string;
+  readonly evalScript: (row: InstanceRow) => string | Promise<string>;
 }
 
 /** Our own numbers beside SWE-bench's: `repoforge.json` of a run. */
@@ -128,7 +128,7 @@ async function writeInstance(
   const record = result.record === null ? null : await input.store.getJson<RunRecord>(result.record);
   const log = record === null || record.log === null ? null : await input.store.get(record.log);
   await writeFile(join(dir, 'patch.diff'), patch);
-  if (row !== undefined) await writeFile(join(dir, 'eval.sh'), input.evalScript(row));
+  if (row !== undefined) await writeFile(join(dir, 'eval.sh'), await input.evalScript(row));
   await writeFile(join(dir, 'run_instance.log'), runLog(result, record));
   if (log !== null) await writeFile(join(dir, 'test_output.txt'), testOutput(log, record));
   const reportFile = join(dir, 'report.json');

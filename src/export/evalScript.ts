@@ -10,6 +10,11 @@ export interface RunnerInvocation {
   readonly env: Readonly<Record<string, string>>;
   /** Files of ours that the command names, such as the pinned runner configuration; root-owned. */
   readonly files: readonly { readonly path: string; readonly content: string }[];
+  /** Installs the project again, where the row's fix needs it; null where it does not. */
+  readonly install: {
+    readonly command: readonly string[];
+    readonly env: Readonly<Record<string, string>>;
+  } | null;
 }
 
 /**
@@ -32,6 +37,9 @@ export function evalScript(row: InstanceRow, runner: RunnerInvocation): string {
     'git status --short',
     ...restore,
     ...(row.test_patch === '' ? [] : heredoc('git apply --verbose --whitespace=nowarn -', row.test_patch)),
+    ...(runner.install === null
+      ? []
+      : [asUser(SANDBOX_USERS.build, runner.install.env, runner.install.command)]),
     ...runner.files.flatMap(({ path, content }) => heredoc(`cat > ${shellQuote(path)}`, content)),
     ": '>>>>> Start Test Output'",
     testCommand(row, runner),
@@ -41,9 +49,12 @@ export function evalScript(row: InstanceRow, runner: RunnerInvocation): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** As the test user: some tests look for what root may do, and results should not depend on it. */
-function testCommand(row: InstanceRow, runner: RunnerInvocation): string {
-  const [uid, gid] = SANDBOX_USERS.test.split(':');
+/** Not as root: some tests look for what root may do, and results should not depend on it. */
+const testCommand = (row: InstanceRow, runner: RunnerInvocation): string =>
+  asUser(SANDBOX_USERS.test, runner.env, [...runner.command, ...row.test_scope]);
+
+function asUser(user: string, env: Readonly<Record<string, string>>, command: readonly string[]): string {
+  const [uid, gid] = user.split(':');
   const words = [
     'setpriv',
     `--reuid=${uid}`,
@@ -51,9 +62,9 @@ function testCommand(row: InstanceRow, runner: RunnerInvocation): string {
     '--clear-groups',
     '--no-new-privs',
     'env',
-    ...Object.entries(runner.env).map(([name, value]) => `${name}=${value}`),
-    ...runner.command,
-    ...row.test_scope,
+    '-i',
+    ...Object.entries(env).map(([name, value]) => `${name}=${value}`),
+    ...command,
   ];
   return words.map(shellQuote).join(' ');
 }

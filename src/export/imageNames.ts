@@ -1,3 +1,5 @@
+import type { EnvironmentVariant } from '../domain/types.ts';
+
 /** SWE-bench's naming rule: `<namespace>/sweb.eval.x86_64.<id>:latest`, lower case, `__` written `_1776_`. */
 
 export const DEFAULT_IMAGE_NAMESPACE = 'repoforge';
@@ -22,8 +24,9 @@ export function instanceImage(
 /** Name of the layer that all instances of an environment share. */
 export function environmentImage(
   key: string,
+  variant: EnvironmentVariant,
   namespace: string = DEFAULT_IMAGE_NAMESPACE,
   architecture: ImageArchitecture = imageArchitecture(),
 ): string {
-  return `${namespace}/sweb.env.${architecture}.${key.slice(0, 24)}:latest`.toLowerCase();
+  return `${namespace}/sweb.env.${architecture}.${key.slice(0, 24)}-${variant}:latest`.toLowerCase();
 }

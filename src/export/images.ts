@@ -121,8 +121,9 @@ export async function cleanImages(
     for (const image of found) {
       const id = image.Labels?.[IMAGE_LABELS.instance] ?? '';
       if (options.instanceIds !== undefined && !options.instanceIds.has(id)) continue;
-      for (const tag of image.RepoTags ?? []) {
-        if (options.dryRun !== true) await removeTag(docker, tag);
+      const tags = (image.RepoTags ?? []).filter((tag) => tag !== '<none>:<none>');
+      for (const tag of tags.length > 0 ? tags : [image.Id]) {
+        if (options.dryRun !== true) await removeImage(docker, tag);
         removed.push(tag);
       }
     }
@@ -131,7 +132,7 @@ export async function cleanImages(
 }
 
 const environmentNameOf = (row: InstanceRow, namespace: string): string =>
-  environmentImage(`${row.environment.key.slice(0, 20)}-${row.environment.variant}`, namespace);
+  environmentImage(row.environment.key, row.environment.variant, namespace);
 
 const environmentLabel = (row: InstanceRow): string => `${row.environment.key}/${row.environment.variant}`;
 
@@ -150,6 +151,7 @@ async function buildOne(
     if (current && input.force !== true) return { ...outcome, state: 'present', problem: null };
     if (input.dryRun === true) return { ...outcome, state: 'planned', problem: null };
     await buildInstance(deps, row, image, await environmentOf(row));
+    if (existing !== null) await removeImage(deps.docker, existing.Id); // untagged by the new one
     return { ...outcome, state: 'built', problem: null };
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error);
@@ -199,7 +201,7 @@ async function buildInstance(
       GIT_TIMEOUT_MS,
     );
     // `git clean` between two attempts to apply a patch must spare what the install left in the tree
-    await succeed(sandbox, ['bash', '-c', SPARE_UNTRACKED], GIT_TIMEOUT_MS);
+    await succeed(sandbox, ['bash', '-c', SPARE_UNTRACKED], GIT_TIMEOUT_MS, SANDBOX_USERS.test);
     await commit(deps, sandbox, name, {
       [IMAGE_LABELS.kind]: 'instance',
       [IMAGE_LABELS.environment]: environmentLabel(row),
@@ -224,8 +226,13 @@ async function inSandbox(
   }
 }
 
-async function succeed(sandbox: Sandbox, command: readonly string[], timeoutMs: number): Promise<void> {
-  const result = await sandbox.exec(command, { user: SANDBOX_USERS.root, timeoutMs });
+async function succeed(
+  sandbox: Sandbox,
+  command: readonly string[],
+  timeoutMs: number,
+  user: string = SANDBOX_USERS.root,
+): Promise<void> {
+  const result = await sandbox.exec(command, { user, timeoutMs });
   if (result.exitCode === 0) return;
   const said = result.output.toString('utf8').trim().slice(-500);
   throw infraFailure(
@@ -275,12 +282,13 @@ async function inspect(docker: Docker, image: string): Promise<Docker.ImageInspe
   });
 }
 
-async function removeTag(docker: Docker, tag: string): Promise<void> {
-  await dockerCall(`remove image ${tag}`, async () => {
+async function removeImage(docker: Docker, image: string): Promise<void> {
+  await dockerCall(`remove image ${image}`, async () => {
     try {
-      await docker.getImage(tag).remove();
+      await docker.getImage(image).remove();
     } catch (error) {
-      if (dockerStatus(error) !== 404) throw error;
+      const status = dockerStatus(error);
+      if (status !== 404 && status !== 409) throw error; // 409: something still stands on it
     }
   });
 }

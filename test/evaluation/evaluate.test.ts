@@ -40,6 +40,7 @@ let counter = 0;
 /** An ecosystem that records what it is asked and answers with the queued runs; no container is needed for these rules. */
 const ecosystem: Ecosystem = {
   resolve: () => Promise.reject(new Error('evaluation never resolves')),
+  checkLeaks: () => Promise.reject(new Error('evaluation never scans')),
   realise: (_spec, _variant) => {
     realised += 1;
     return Promise.resolve({

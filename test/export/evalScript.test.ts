@@ -13,6 +13,7 @@ const runner = {
   command: ['python', '-m', 'pytest', '-rA', '-c', '/repoforge/pytest.ini'],
   env: { HOME: '/home/test', X: 'a b' },
   files: [{ path: '/repoforge/pytest.ini', content: '[pytest]\naddopts =\n' }],
+  install: null,
 };
 
 describe('the script', () => {
@@ -44,7 +45,7 @@ describe('the script', () => {
     expect(lines.slice(0, 3)).toEqual(['#!/bin/bash', 'set -uxo pipefail', 'cd /testbed']);
     expect(lines.slice(5, 7)).toEqual(restore);
     expect(lines[start + 1]).toBe(
-      "setpriv --reuid=1000 --regid=1000 --clear-groups --no-new-privs env HOME=/home/test 'X=a b' python -m pytest -rA -c /repoforge/pytest.ini t/test_a.py 't/new file.py'",
+      "setpriv --reuid=1000 --regid=1000 --clear-groups --no-new-privs env -i HOME=/home/test 'X=a b' python -m pytest -rA -c /repoforge/pytest.ini t/test_a.py 't/new file.py'",
     );
     expect(lines.slice(start + 2)).toEqual([": '>>>>> End Test Output'", ...restore, '']);
   });

@@ -86,7 +86,7 @@ it('images are named by the rule of SWE-bench', () => {
   expect(instanceImage('Pallets__Flask-5014', 'swebench', 'x86_64')).toBe(
     'swebench/sweb.eval.x86_64.pallets_1776_flask-5014:latest',
   );
-  expect(environmentImage('ab'.repeat(32), 'repoforge', 'x86_64')).toBe(
-    `repoforge/sweb.env.x86_64.${'ab'.repeat(12)}:latest`,
+  expect(environmentImage('ab'.repeat(32), 'pruned', 'repoforge', 'x86_64')).toBe(
+    `repoforge/sweb.env.x86_64.${'ab'.repeat(12)}-pruned:latest`,
   );
 });
