@@ -9,6 +9,7 @@ import { createOutputCollector } from './output.ts';
 import type { ExecOptions } from './types.ts';
 
 const DEFAULT_OUTPUT_BYTES = 16 * 1024 ** 2; // DEFAULT_RUN_LIMITS.outputBytes
+const KILLED_BY_SIGNAL = 128; // shells and the daemon report 128 + the signal's number
 const DRAIN_AFTER_KILL_MS = 5_000; // the daemon closes the stream up to 2 s after the last process
 
 /** What one command did; `killed` says why it did not end by itself. */
@@ -51,6 +52,7 @@ export async function execInContainer(
   const durationMs = performance.now() - startedAt;
   const exitCode = reason === null ? await exitCodeOf(exec, doing) : null;
   stream.destroy();
+  if (exitCode !== null && exitCode > KILLED_BY_SIGNAL) await assertAlive(container, doing);
   return { exitCode, killed: reason, restarted, durationMs, ...collector.result() };
 }
 
@@ -124,4 +126,20 @@ async function exitCodeOf(exec: Docker.Exec, doing: string): Promise<number> {
     }
     await sleep(waitMs);
   }
+}
+
+/**
+ * A command that died by a signal may have died with its container (removed or stopped from outside, daemon restarted):
+ * that says nothing about the command. Only another command tells, since the recorded state lags behind.
+ */
+async function assertAlive(container: Docker.Container, doing: string): Promise<void> {
+  const probe = await dockerCall(doing, () =>
+    container.exec({ Cmd: ['true'], User: '0:0', AttachStdout: true }),
+  );
+  const stream = await dockerCall(doing, () => probe.start({ hijack: true, stdin: false }));
+  stream.resume();
+  await streamEnd(stream);
+  if ((await exitCodeOf(probe, doing)) === 0) return;
+  const { State } = await dockerCall(doing, () => container.inspect());
+  if (!State.Running) throw infraFailure(`The container was stopped from outside when asked to ${doing}.`);
 }

@@ -142,7 +142,7 @@ const proxyUrls = (proxyEnv: Readonly<Record<string, string>>): readonly string[
 /** True for an address that a container on its own network would look for inside itself. */
 export function isLoopback(url: string | null): boolean {
   if (url === null) return false;
-  const parsed = URL.parse(url) ?? URL.parse(`http://${url}`);
+  const parsed = URL.parse(url.includes('://') ? url : `http://${url}`);
   return parsed !== null && /^(localhost|.+\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(parsed.hostname);
 }
 
