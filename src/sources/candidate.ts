@@ -68,9 +68,10 @@ export async function makeCandidate(facts: ChangeFacts): Promise<MinedCandidate>
       'no_test_change',
       `The change adds or changes no test module (${describeChange(changes)}).`,
     );
-  const unfillable = await findUnfillable(mirror, base, changes);
+  const sizes = await sizesOf(mirror, changes);
+  const unfillable = await findUnfillable(mirror, base, changes, sizes);
   if (unfillable) return reject(unfillable.reason, unfillable.detail);
-  const oversize = await findOversize(facts, usable, split);
+  const oversize = findOversize(facts, usable, split, sizes);
   if (oversize !== null) return reject('too_large', oversize);
 
   const patch = await mirror.diff(base, head, split.source);
@@ -126,11 +127,25 @@ async function store(
   return { ok: true, instanceId: facts.instanceId, candidate: await artefacts.putJson(candidate) };
 }
 
+const oidsOf = (change: RawChange): readonly string[] =>
+  [change.oldOid, change.newOid].filter((oid) => !/^0+$/.test(oid));
+
+/** Sizes of all blobs that a change removes or adds, by object id. */
+async function sizesOf(
+  mirror: SourceMirror,
+  changes: readonly RawChange[],
+): Promise<ReadonlyMap<string, number>> {
+  const oids = [...new Set(changes.flatMap(oidsOf))];
+  const sizes = await mirror.blobSizes(oids);
+  return new Map(oids.map((oid, index) => [oid, sizes[index] ?? 0]));
+}
+
 /** Submodules and LFS pointers stand for content that is not in the repository: nothing can be run on them. */
 async function findUnfillable(
   mirror: SourceMirror,
   base: string,
   changes: readonly RawChange[],
+  sizes: ReadonlyMap<string, number>,
 ): Promise<Rejection | null> {
   const module = changes.find((change) => change.oldMode === '160000' || change.newMode === '160000');
   if (module) return { reason: 'submodule', detail: `The change moves the submodule ${module.path}.` };
@@ -140,14 +155,11 @@ async function findUnfillable(
   const attributes = tree.some((entry) => entry.path === '.gitattributes')
     ? await mirror.readFile(base, '.gitattributes')
     : null;
-  const usesLfs = attributes?.includes('filter=lfs') ?? false;
-  const suspects = new Map<string, string>();
-  for (const change of changes)
-    for (const oid of [change.oldOid, change.newOid]) if (!/^0+$/.test(oid)) suspects.set(oid, change.path);
-  const sizes = new Map(tree.map((entry) => [entry.oid, entry.bytes]));
-  if (usesLfs)
-    for (const entry of tree) if (entry.bytes < LFS_POINTER_MAX_BYTES) suspects.set(entry.oid, entry.path);
-  const pointer = await findPointer(mirror, suspects, sizes);
+  const suspects = changes.flatMap((change) =>
+    oidsOf(change).map((oid) => ({ oid, path: change.path, bytes: sizes.get(oid) ?? 0 })),
+  );
+  if (attributes?.includes('filter=lfs')) suspects.push(...tree);
+  const pointer = await findPointer(mirror, suspects);
   return pointer === null
     ? null
     : { reason: 'lfs', detail: `${pointer} is a Git LFS pointer, its content is elsewhere.` };
@@ -155,17 +167,14 @@ async function findUnfillable(
 
 async function findPointer(
   mirror: SourceMirror,
-  suspects: ReadonlyMap<string, string>,
-  sizes: ReadonlyMap<string, number>,
+  suspects: readonly { readonly oid: string; readonly path: string; readonly bytes: number }[],
 ): Promise<string | null> {
-  const small = [...suspects].filter(([oid]) => (sizes.get(oid) ?? 0) < LFS_POINTER_MAX_BYTES);
-  const heads = await mirror.blobSizes(small.map(([oid]) => oid));
-  const read = small.filter((_entry, index) => (heads[index] ?? Infinity) < LFS_POINTER_MAX_BYTES);
-  const contents = await mirror.readBlobs(read.map(([oid]) => oid));
+  const small = suspects.filter(({ bytes }) => bytes > LFS_POINTER.length && bytes < LFS_POINTER_MAX_BYTES);
+  const contents = await mirror.readBlobs(small.map(({ oid }) => oid));
   const at = contents.findIndex(
     (content) => content?.subarray(0, LFS_POINTER.length).toString('latin1') === LFS_POINTER,
   );
-  return at < 0 ? null : (read[at]?.[1] ?? null);
+  return small[at]?.path ?? null;
 }
 
 const MAYBE_GENERATED = /(^|[/_])_{0,2}version_{0,2}\.py$|\.(c|cc|cpp|h)$/i;
@@ -186,19 +195,17 @@ async function findGenerated(
   );
 }
 
-async function findOversize(
+function findOversize(
   facts: ChangeFacts,
   changes: readonly RawChange[],
   split: { readonly properSource: readonly string[]; readonly test: readonly string[] },
-): Promise<string | null> {
+  sizes: ReadonlyMap<string, number>,
+): string | null {
   if (split.properSource.length > facts.limits.maxSourceFiles)
     return `The change touches ${split.properSource.length} source files; the limit is ${facts.limits.maxSourceFiles}.`;
   const tests = new Set(split.test);
-  const oids = changes
-    .filter((change) => tests.has(change.path))
-    .flatMap((change) => [change.oldOid, change.newOid]);
-  const sizes = await facts.mirror.blobSizes(oids.filter((oid) => !/^0+$/.test(oid)));
-  const bytes = sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
+  const oids = changes.filter((change) => tests.has(change.path)).flatMap(oidsOf);
+  const bytes = oids.reduce((sum, oid) => sum + (sizes.get(oid) ?? 0), 0);
   return bytes > MAX_TEST_BYTES
     ? `The changed test files hold ${bytes} bytes; the limit is ${MAX_TEST_BYTES}.`
     : null;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEFAULT_ARCHIVE_LIMITS, planArchive } from '../../src/sources/sdistPlan.ts';
 import type { ArchiveLimits, ArchivePlan } from '../../src/sources/sdistPlan.ts';
-import { tarGz } from './sdists.ts';
+import { tarGz, zip } from './sdists.ts';
 import type { Member } from './sdists.ts';
 
 let dir = '';
@@ -149,5 +149,33 @@ describe('an ordinary archive', () => {
     expect(entries.get('sub/link')).toEqual({ kind: 'symlink', target: '../setup.py' });
     expect(entries.get('copy.py')).toEqual(entries.get('setup.py'));
     expect(newestMtimeMs).toBe(Date.parse('2024-01-01T00:00:00Z'));
+  });
+
+  test('may be a zip; its links and special files are judged like those of a tar', async () => {
+    const regular = 0o100644;
+    const good = zip([
+      { name: 'a-1/setup.py', content: 'x', mode: regular },
+      { name: 'a-1/run.sh', content: 'x', mode: 0o100755 },
+      { name: 'a-1/link', content: 'setup.py', mode: 0o120777 },
+    ]);
+    const { entries } = await plan(good, 'a.zip');
+    expect(entries.get('run.sh')).toMatchObject({ executable: true });
+    expect(entries.get('link')).toEqual({ kind: 'symlink', target: 'setup.py' });
+    for (const [member, reason] of [
+      [{ name: 'a-1/../../x', content: 'x', mode: regular }, /leaves the archive/],
+      [{ name: 'a-1/l', content: '../../x', mode: 0o120777 }, /leaves the archive/],
+      [{ name: 'a-1/null', content: '', mode: 0o020666 }, /device/],
+    ] as const)
+      await expect(
+        plan(zip([{ name: 'a-1/setup.py', content: 'x', mode: regular }, member]), 'a.zip'),
+      ).rejects.toThrow(reason);
+  });
+
+  test('may be a bzip2 tar', async () => {
+    const content = Buffer.from(
+      'QlpoOTFBWSZTWcBlSaoAAI77gMmAAADAA/+ABARiAF5gBAggAHISpPSNAaNMg0G0EkSMTUZPSYNEaP3dK+aF6QHckkIz9tKgPOuLkhCGE1DocsdSL4oNWAOLTFHxxAiGu45dcO9cyc2Z2hDREbO96JiOsDtaFF/5PmlorlMJ5jGBUXckU4UJDAZUmqA=',
+      'base64',
+    );
+    expect([...(await plan(content, 'a.tar.bz2')).entries.keys()]).toEqual(['setup.py']);
   });
 });
