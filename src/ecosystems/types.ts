@@ -1,9 +1,11 @@
 import type {
   Candidate,
   CutoffPolicy,
+  EnvironmentKey,
   EnvironmentSpec,
   EnvironmentVariant,
   RealiseOutcome,
+  Rejection,
   ResolveOutcome,
   RunPlan,
   RunRecord,
@@ -26,6 +28,12 @@ export interface Ecosystem {
   resolve(candidate: Candidate, policy: CutoffPolicy, context: WorkContext): Promise<ResolveOutcome>;
   /** Puts the spec's environment into the package store (or finds it there), pruned, read-only. */
   realise(spec: EnvironmentSpec, variant: EnvironmentVariant, context: WorkContext): Promise<RealiseOutcome>;
+  /**
+   * Scans a realised environment for the candidate's project (names, vendored copies) and for files of its fix. Reads
+   * the index kept when the environment was realised, starts no container. null = clean. Environments are shared by
+   * key, so this is asked per candidate, after `realise`. Throws Infra when the key was never realised here.
+   */
+  checkLeaks(candidate: Candidate, key: EnvironmentKey): Promise<Rejection | null>;
   /** One run of tests in a fresh container, in the order of DESIGN section 6. */
   run(plan: RunPlan, context: WorkContext): Promise<RunRecord>;
 }

@@ -39,6 +39,19 @@ export function toolCutoff(cutoff: IsoTime, runtimeReleasedAt: string): IsoTime 
   return iso(date.getTime());
 }
 
+/**
+ * Editable installs need PEP 660, which back ends learnt during 2022 (setuptools 64, flit-core 3.4, poetry-core 1.0.8):
+ * older dates take them from here. Build tools are not under test, so the calendar may give way.
+ */
+const EDITABLE_INSTALLS_SINCE: IsoTime = '2022-10-01T00:00:00Z';
+
+/** Cut-off of build back ends: the calendar's, but never before editable installs nor before the runtime is known. */
+export function backendCutoff(cutoff: IsoTime, runtimeReleasedAt: string): IsoTime | null {
+  const tools = toolCutoff(cutoff, runtimeReleasedAt);
+  const wanted = [tools ?? cutoff, EDITABLE_INSTALLS_SINCE].toSorted().at(-1) ?? cutoff;
+  return wanted === cutoff ? null : wanted;
+}
+
 /** The same day so many years later (negative: earlier). */
 export function shiftYears(time: IsoTime, years: number): IsoTime {
   const date = new Date(time);

@@ -25,9 +25,18 @@ const VENDORS: Readonly<Record<string, readonly string[]>> = {
   'pdm-pep517': words('packaging tomli tomli_w pyproject_metadata cerberus boltons license_expression'),
 };
 
+/** What must still import on this runtime when the carrier is of another date. */
+const MODULES: Readonly<Record<string, string>> = {
+  setuptools: 'setuptools.build_meta',
+  'flit-core': 'flit_core.buildapi',
+  'poetry-core': 'poetry.core.masonry.api',
+  'pdm-backend': 'pdm.backend',
+  'pdm-pep517': 'pdm.pep517.api',
+};
+
 /** Years by which a carrier is moved: back for copies it did not have yet, forward for needs it has lost since. */
-const LADDER_BACK = [-1, -2, -3, -4, -5, -7];
 const LADDER_FORWARD = [1, 2, 3, 5];
+const LADDER_BOTH = [-1, -2, -3, -5, ...LADDER_FORWARD];
 
 /** Moves packages that carry the project, or the runner when it needs the project, to another date. */
 export async function withoutCarriers(
@@ -52,7 +61,7 @@ export async function withoutCarriers(
       { ...attempt, carriers },
       current,
       carrier,
-      LADDER_BACK,
+      LADDER_BOTH,
       test,
     );
     if (moved === null)
@@ -126,6 +135,7 @@ async function carries(
   }>({
     command: 'probe',
     requirement: `${carrier}==${entry.version}`,
+    module: MODULES[carrier] ?? '',
   });
   if (answer.status === 'failed') {
     throwIfInfrastructure(answer.output ?? '', `Looking into ${carrier} ${entry.version}`);

@@ -2,6 +2,7 @@ import type { IsoTime, RejectionReason } from '../../domain/types.ts';
 import { withoutCarriers } from './carriers.ts';
 import { dependentsOf, formatLock, parseLock } from './lock.ts';
 import type { LockEntry } from './lock.ts';
+import { normaliseName } from './requirements.ts';
 import { throwIfInfrastructure } from './storeContainer.ts';
 import type { StoreContainer } from './storeContainer.ts';
 
@@ -17,8 +18,10 @@ export interface CompileInput {
   readonly base: string;
   readonly runtimeVersion: string;
   readonly cutoff: IsoTime;
-  /** Later cut-off of build back ends and runner where the runtime is younger than the cut-off. */
+  /** Later cut-off of the runner where the runtime is younger than the cut-off. */
   readonly toolCutoff: IsoTime | null;
+  /** The same for build back ends, which must also know editable installs; see `backendCutoff`. */
+  readonly backendCutoff: IsoTime | null;
   readonly month: IsoTime;
   readonly exact: IsoTime;
   /** Run-time and build requirements, and the runner: all must resolve. */
@@ -47,52 +50,74 @@ export type CompileFailure = {
 };
 type Compiled = { readonly ok: true; readonly value: CompileResult & { readonly lockText: string } };
 
+const words = (text: string): readonly string[] => text.trim().split(/\s+/);
+
 /** Tools whose release must fit the runtime rather than the calendar. */
-const RUNNER_TOOLS = `
-  pytest pluggy iniconfig packaging py attrs tomli exceptiongroup importlib-metadata more-itertools wcwidth setuptools wheel
-  setuptools-scm flit-core hatchling hatch-vcs poetry-core pdm-backend editables pathspec trove-classifiers
-`
-  .trim()
-  .split(/\s+/);
-const MAX_DROPS = 12; // each costs a resolution of about half a second
+const RUNNER_TOOLS = words(
+  'pytest pluggy iniconfig packaging py attrs tomli exceptiongroup importlib-metadata more-itertools wcwidth',
+);
+const BACKEND_TOOLS = words(
+  `setuptools wheel setuptools-scm flit-core flit-scm hatchling hatch-vcs hatch-fancy-pypi-readme poetry-core
+  poetry-dynamic-versioning pdm-backend pdm-pep517 editables pathspec trove-classifiers cython`,
+);
+const MAX_TRIES = 16; // each costs a resolution of about half a second
 
 /** One way to ask the resolver. */
 export interface Attempt {
   readonly optional: readonly string[];
+  /** Wheels only, or source archives too: the first needs no compiler and runs no stranger's code. */
+  readonly sources: boolean;
+  /** Packages whose source cannot be built here: wheels only. */
+  readonly noBuild: readonly string[];
   readonly relaxedTo: IsoTime | null;
   readonly carriers: Readonly<Record<string, IsoTime>>;
 }
 
-/** Resolves in a store container: the plain way first, then tools relaxed, optional requirements dropped one by one. */
+/**
+ * Resolves in a store container: wheels only first; then with source archives, which are built at once, so that a lock
+ * is never returned that cannot be installed; tools relaxed; optional requirements loosened, then dropped, one by one.
+ */
 export async function compileLock(
   container: StoreContainer,
   input: CompileInput,
 ): Promise<Compiled | CompileFailure> {
-  let attempt: Attempt = { optional: input.optional, relaxedTo: null, carriers: {} };
-  const dropped: string[] = [];
-  let outcome = await compileOnce(container, input, attempt);
-  while (!outcome.ok) {
-    const next = nextAttempt(input, attempt, outcome.output, dropped.length);
+  let attempt: Attempt = {
+    optional: input.optional,
+    sources: false,
+    noBuild: [],
+    relaxedTo: null,
+    carriers: {},
+  };
+  for (let tries = 0; ; tries += 1) {
+    const outcome = await compileOnce(container, input, attempt);
+    const failure = outcome.ok
+      ? await sourceFailure(container, attempt, outcome.entries)
+      : { reason: 'unresolvable' as const, output: outcome.output };
+    if (failure === null && outcome.ok) return finished(container, input, attempt, outcome.entries);
+    const output = failure?.output ?? '';
+    const next = tries < MAX_TRIES ? nextAttempt(input, attempt, output) : null;
     if (next === null) {
-      return {
-        ok: false,
-        reason: 'unresolvable',
-        detail: `Nothing resolves before ${input.cutoff}: ${outcome.output.trim().slice(-1_500)}`,
-      };
+      const detail = `Nothing that can be had before ${input.cutoff} will do: ${output.trim().slice(-1_500)}`;
+      return { ok: false, reason: failure?.reason ?? 'unresolvable', detail };
     }
-    dropped.push(...attempt.optional.filter((line) => !next.optional.includes(line)));
     attempt = next;
-    outcome = await compileOnce(container, input, attempt);
   }
-  const clean = await withoutCarriers(container, input, attempt, outcome.entries);
+}
+
+async function finished(
+  container: StoreContainer,
+  input: CompileInput,
+  attempt: Attempt,
+  entries: readonly LockEntry[],
+): Promise<Compiled | CompileFailure> {
+  const clean = await withoutCarriers(container, input, attempt, entries);
   if (!clean.ok) return clean;
-  const entries = clean.entries.filter((entry) => entry.name !== input.self);
   const dependents = input.self === null ? [] : [...dependentsOf(clean.entries, input.self)].toSorted();
   return {
     ok: true,
     value: {
-      lockText: formatLock(entries),
-      dropped,
+      lockText: formatLock(clean.entries.filter((entry) => entry.name !== input.self)),
+      dropped: input.optional.filter((line) => !attempt.optional.includes(line)),
       relaxedTo: attempt.relaxedTo,
       carriers: clean.carriers,
       dependents,
@@ -101,26 +126,64 @@ export async function compileLock(
 }
 
 /** What to try after a failure; null when nothing is left. Pure. */
-export function nextAttempt(
-  input: CompileInput,
-  attempt: Attempt,
-  output: string,
-  drops: number,
-): Attempt | null {
-  const culprit = drops < MAX_DROPS ? attempt.optional.find((line) => blamed(line, output)) : undefined;
-  if (culprit !== undefined)
-    return { ...attempt, optional: attempt.optional.filter((line) => line !== culprit) };
+export function nextAttempt(input: CompileInput, attempt: Attempt, output: string): Attempt | null {
+  const broken = normaliseName(
+    /Failed to (?:build|download and build)[^`]*`([A-Za-z0-9._-]+)/.exec(output)?.[1] ?? '',
+  );
+  if (broken !== '' && attempt.sources && !attempt.noBuild.includes(broken))
+    return { ...attempt, noBuild: [...attempt.noBuild, broken] };
+  if (
+    !attempt.sources &&
+    /building from source is disabled|no (?:usable|matching) wheels|requires building from source/i.test(
+      output,
+    )
+  )
+    return { ...attempt, sources: true };
+  const culprit = attempt.optional.find((line) => blamed(line, output));
+  if (culprit !== undefined) {
+    // A pin of a later day than the cut-off: the package itself may still serve.
+    const loose = loosened(culprit);
+    const others = attempt.optional.filter((line) => line !== culprit);
+    return { ...attempt, optional: loose === culprit ? others : [...new Set([...others, loose])].toSorted() };
+  }
+  if (hopeless(input, output)) return null;
   if (attempt.relaxedTo === null) return { ...attempt, relaxedTo: input.month };
   if (attempt.relaxedTo !== input.exact) return { ...attempt, relaxedTo: input.exact };
   return attempt.optional.length > 0 ? { ...attempt, optional: [] } : null;
 }
 
+const nameOf = (line: string): string => /^[a-z0-9-]+/.exec(line)?.[0] ?? line;
+const loosened = (line: string): string => line.replace(/^([a-z0-9-]+(?:\[[^\]]*\])?)[^;]*?(?=\s*;|$)/, '$1');
+
 /** Does the resolver's explanation name this requirement as impossible? */
 function blamed(line: string, output: string): boolean {
-  const name = /^[a-z0-9-]+/.exec(line)?.[0];
-  if (name === undefined) return false;
   const flat = output.replace(/\s+/g, ' ');
-  return new RegExp(`(?<![\\w-])${name.replaceAll('-', '[-_.]')}(?![\\w-])`, 'i').test(flat);
+  return new RegExp(`(?<![\\w-])${nameOf(line).replaceAll('-', '[-_.]')}(?![\\w-])`, 'i').test(flat);
+}
+
+/** The resolver says that a run-time requirement is younger than the cut-off: no tool and no test requirement is to blame. */
+function hopeless(input: CompileInput, output: string): boolean {
+  const filtered = [...output.matchAll(/`([^`\s]+)` was filtered by `exclude-newer`/g)].map((match) =>
+    normaliseName(match[1] ?? ''),
+  );
+  const tools = new Set([...RUNNER_TOOLS, ...BACKEND_TOOLS, ...input.buildTools]);
+  return filtered.length > 0 && filtered.every((name) => !tools.has(name));
+}
+
+/** Builds what has only source now; the message when that fails, else null. Wheels need no proof. */
+async function sourceFailure(
+  container: StoreContainer,
+  attempt: Attempt,
+  entries: readonly LockEntry[],
+): Promise<{ readonly reason: 'unbuildable'; readonly output: string } | null> {
+  if (!attempt.sources) return null;
+  const answer = await container.request<{ readonly status: 'ok' | 'failed'; readonly output?: string }>({
+    command: 'prefetch',
+    lock: formatLock(entries),
+  });
+  if (answer.status === 'ok') return null;
+  throwIfInfrastructure(answer.output ?? '', 'Building source archives');
+  return { reason: 'unbuildable', output: answer.output ?? '' };
 }
 
 /** Asks the resolver once. Throws Infra when its output speaks of network or disk. */
@@ -133,22 +196,11 @@ export async function compileOnce(
   | { readonly ok: false; readonly output: string }
 > {
   const text = [...new Set([...input.required, ...attempt.optional])].toSorted().join('\n');
-  const result = await container.exec(
-    [
-      'flock',
-      '--shared',
-      '/store/.resolve.lock',
-      'uv',
-      'pip',
-      'compile',
-      '-',
-      '--python',
-      'python3',
-      ...flagsOf(input, attempt),
-    ],
-    `${text}\n`,
-    { SETUPTOOLS_SCM_PRETEND_VERSION: '0' },
-  );
+  // `gc` takes this lock exclusively before it empties the working cache.
+  const command = 'exec flock --shared /store/.resolve.lock uv pip compile - --python python3 "$@"';
+  const result = await container.exec(['sh', '-c', command, 'sh', ...flagsOf(input, attempt)], `${text}\n`, {
+    SETUPTOOLS_SCM_PRETEND_VERSION: '0',
+  });
   if (result.exitCode === 0) return { ok: true, entries: parseLock(result.stdout.toString('utf8')) };
   const output = result.stderr.toString('utf8');
   throwIfInfrastructure(output, 'Resolving requirements');
@@ -157,12 +209,13 @@ export async function compileOnce(
 
 function flagsOf(input: CompileInput, attempt: Attempt): readonly string[] {
   const dates = new Map<string, IsoTime>();
-  const tools = [...new Set([...RUNNER_TOOLS, ...input.buildTools])];
-  const toolDate =
-    attempt.relaxedTo !== null && attempt.relaxedTo > (input.toolCutoff ?? '')
-      ? attempt.relaxedTo
-      : input.toolCutoff;
-  if (toolDate !== null) for (const tool of tools) dates.set(tool, toolDate);
+  const allow = (tools: readonly string[], date: IsoTime | null): void => {
+    if (date === null || date <= input.cutoff) return;
+    for (const tool of tools) if (date > (dates.get(tool) ?? '')) dates.set(tool, date);
+  };
+  allow(RUNNER_TOOLS, input.toolCutoff);
+  allow(BACKEND_TOOLS, input.backendCutoff);
+  allow([...RUNNER_TOOLS, ...BACKEND_TOOLS, ...input.buildTools], attempt.relaxedTo);
   for (const [carrier, date] of Object.entries(attempt.carriers)) dates.set(carrier, date);
   return [
     `--exclude-newer=${input.cutoff}`,
@@ -170,6 +223,7 @@ function flagsOf(input: CompileInput, attempt: Attempt): readonly string[] {
     '--no-header',
     '--annotation-style=line',
     '--quiet',
+    ...(attempt.sources ? attempt.noBuild.flatMap((name) => ['--only-binary', name]) : ['--no-build']),
     ...[...dates].flatMap(([name, date]) => ['--exclude-newer-package', `${name}=${date}`]),
   ];
 }

@@ -1,6 +1,7 @@
 import type { Candidate } from '../../domain/types.ts';
 import type { Mirror } from '../../sources/types.ts';
 import { configuredPlugins, testDistributions } from './imports.ts';
+import { findImportRoots, localNames } from './importRoots.ts';
 import { parseIni } from './ini.ts';
 import type { Ini } from './ini.ts';
 import { readPkgInfo, readRequiresTxt, readSetupCfg, readSetupPy } from './legacyMetadata.ts';
@@ -106,7 +107,7 @@ export function describeProject(
     testSources: tests.sources,
     plugins: [...new Set([...plugins, ...requiredPlugins])].toSorted(),
     requiredPlugins,
-    compiled: compiledKind(tree, build.backend, build.requires, setupPy),
+    compiled: compiledKind(tree, build.backend, build.requires, setupPy, hasBuildScript(pyproject)),
   };
 }
 
@@ -191,11 +192,16 @@ function buildOf(
   return { backend: build.backend, requires: [...requires, ...needs.filter((name) => !named.has(name))] };
 }
 
+/** Poetry's and pdm's way to compile extensions without a setup.py of their own. */
+const hasBuildScript = (pyproject: Pyproject | null): boolean =>
+  table(table(pyproject?.toml['tool'])['poetry'])['build'] !== undefined;
+
 function compiledKind(
   tree: TreeTexts,
   backend: string,
   requires: readonly string[],
   setupPy: SetupPy | null,
+  buildScript: boolean,
 ): PythonProject['compiled'] {
   const names = new Set(requires.map((line) => parseRequirement(line)?.name));
   if (/^maturin\b/.test(backend) || names.has('setuptools-rust') || names.has('maturin')) return 'rust';
@@ -204,67 +210,7 @@ function compiledKind(
   const sources = [...tree.paths].some(
     (path) => /\.(?:pyx|c|cc|cpp)$/.test(path) && !/(?:^|\/)(?:tests?|docs?|examples?)\//.test(path),
   );
-  return setupPy?.compiled === true && sources ? 'c' : 'no';
-}
-
-const NOT_PACKAGES = new Set([
-  'tests',
-  'test',
-  'testing',
-  'docs',
-  'doc',
-  'examples',
-  'example',
-  'benchmarks',
-  'bench',
-  'scripts',
-  'tools',
-  'build',
-  'dist',
-  'ci',
-  '.github',
-]);
-
-/** Packages and modules at the root, under src/ or lib/; inside a namespace package, its members. */
-export function findImportRoots(tree: TreeTexts, name: string | null): readonly string[] {
-  const roots = new Set<string>();
-  if (name !== null) {
-    const own = name.replace(/[-.]+/g, '_').toLowerCase();
-    roots.add(own);
-  }
-  for (const path of tree.paths) {
-    const match = /^(?:(src|lib)\/)?([A-Za-z_]\w*)\/(?:(\w+)\/)?__init__\.py$/.exec(path);
-    if (match?.[2] === undefined || NOT_PACKAGES.has(match[2])) continue;
-    const prefix = match[1] === undefined ? '' : `${match[1]}/`;
-    const init = tree.text(`${prefix}${match[2]}/__init__.py`);
-    const namespace =
-      !tree.paths.has(`${prefix}${match[2]}/__init__.py`) ||
-      /pkgutil.*extend_path|declare_namespace/s.test(init ?? '');
-    if (match[3] === undefined && !namespace) roots.add(match[2]);
-    if (match[3] !== undefined && namespace) roots.add(`${match[2]}/${match[3]}`);
-  }
-  for (const path of tree.paths) {
-    const module = /^(src\/)?([A-Za-z_]\w*)\.py$/.exec(path);
-    if (
-      module?.[2] === undefined ||
-      /^(?:setup|conftest|noxfile|tasks|fabfile|test.*|.*_test|tests|versioneer|ez_setup|manage|runtests|bootstrap|docs?|example.*)$/.test(
-        module[2],
-      )
-    )
-      continue;
-    roots.add(module[2]);
-  }
-  return [...roots].toSorted();
-}
-
-/** Names that `import` finds inside the repository itself. */
-function localNames(tree: TreeTexts): ReadonlySet<string> {
-  const names = new Set<string>();
-  for (const path of tree.paths) {
-    const local = /^(?:src\/|lib\/|tests?\/)?([A-Za-z_]\w*)(?:\.py$|\/.*\.py$)/.exec(path)?.[1];
-    if (local !== undefined) names.add(local);
-  }
-  return names;
+  return (setupPy?.compiled === true || buildScript) && sources ? 'c' : 'no';
 }
 
 /** The runner's settings from pytest.ini, pyproject, tox.ini and setup.cfg, keys in lower case. */

@@ -1,4 +1,3 @@
-import type { Candidate, EnvironmentKey, Rejection } from '../../domain/types.ts';
 import type { Ecosystem } from '../types.ts';
 import { checkLeaks } from './leaks.ts';
 import { realiseEnvironment } from './realise.ts';
@@ -8,10 +7,7 @@ import type { ResolveDeps } from './resolve.ts';
 
 export type PythonEnvironmentDeps = ResolveDeps & RealiseDeps;
 
-export interface PythonEnvironments extends Pick<Ecosystem, 'resolve' | 'realise'> {
-  /** Is the project, a vendored copy of it, or a file of the fix in this realised environment? */
-  checkLeaks(candidate: Candidate, key: EnvironmentKey): Promise<Rejection | null>;
-}
+export type PythonEnvironments = Pick<Ecosystem, 'resolve' | 'realise' | 'checkLeaks'>;
 
 /** Python's environments: resolution with the calendar, realisation in the package store, leak scan. */
 export function createPythonEnvironments(deps: PythonEnvironmentDeps): PythonEnvironments {

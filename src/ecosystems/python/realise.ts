@@ -30,6 +30,8 @@ type StoreAnswer =
       readonly copiedFiles: number;
       readonly removedBytes: number;
       readonly origin: 'cache' | 'network';
+      /** Present when it was made just now. */
+      readonly index?: EnvironmentIndex;
     }
   | { readonly status: 'failed'; readonly output: string };
 
@@ -75,13 +77,14 @@ export async function realiseEnvironment(
       return { ok: false, key, rejection: { reason: 'unbuildable', detail } };
     }
     if ((await deps.records.read<EnvironmentRecord>(environmentRecordName(key))) === null) {
-      const index = await container.request<EnvironmentIndex>({ command: 'index', key });
+      const index = answer.index ?? (await container.request<EnvironmentIndex>({ command: 'index', key }));
       const ref = await deps.store.putJson(index);
       const { bytes, files } = answer;
       const record: EnvironmentRecord = { schema: 1, key, index: ref, bytes, files };
       await deps.records.record(environmentRecordName(key), record);
     }
-    deps.log.debug({ key, variant, ...answer }, 'environment realised');
+    const { index: _index, ...figures } = answer;
+    deps.log.debug({ key, variant, ...figures }, 'environment realised');
     return {
       ok: true,
       key,

@@ -15,7 +15,7 @@ import type { RuntimeBase } from '../../sandbox/types.ts';
 import type { MirrorStore } from '../../sources/types.ts';
 import type { ArtefactStore, RecordStore } from '../../store/types.ts';
 import type { WorkContext } from '../types.ts';
-import { cutoffFor, toolCutoff } from './calendar.ts';
+import { backendCutoff, cutoffFor, toolCutoff } from './calendar.ts';
 import { compileLock, COMPILE_RULES_VERSION } from './compile.ts';
 import type { CompileInput, CompileResult } from './compile.ts';
 import { detectProject } from './detect.ts';
@@ -190,7 +190,7 @@ async function dependenciesOf(
   if (project.dependencies !== null) return { ok: true, project };
   const mirror = await deps.mirrors.open(candidate.mirror);
   const tree = await mirror.treeOid(candidate.baseCommit);
-  const tools = toolCutoff(cutoff, runtime.releasedAt);
+  const tools = backendCutoff(cutoff, runtime.releasedAt);
   const name = `metadata/${hashOf({ rules: COMPILE_RULES_VERSION, tree, base: runtime.base, runtime: runtime.runtimeVersion, cutoff, tools })}`;
   const known = await deps.records.read<Awaited<ReturnType<typeof buildMetadata>>>(name);
   const built =
@@ -242,6 +242,7 @@ function compileInput(
     runtimeVersion: runtime.runtimeVersion,
     cutoff,
     toolCutoff: toolCutoff(cutoff, runtime.releasedAt),
+    backendCutoff: backendCutoff(cutoff, runtime.releasedAt),
     exact: cutoffFor('exact', candidate.baseCreatedAt, candidate.createdAt),
     month: cutoffFor('month', candidate.baseCreatedAt, candidate.createdAt),
     required: [...new Set([...required, ...build, floor])].toSorted(),

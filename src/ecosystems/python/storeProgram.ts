@@ -1,7 +1,7 @@
 /**
  * The package store's own program: Python of the base image, standard library only, started inside a store container
  * with one JSON request on stdin and one JSON answer on stdout. It runs where the files are, so that hardlinks, locks and
- * renames are the file system's own. Requests: `realise`, `probe` (packageStore.ts sends its own program).
+ * renames are the file system's own. Requests: `realise`, `index`, `probe`, `prefetch`.
  *
  * Invariants: `envs/<key>` exists with its marker `envs/<key>.json` only when it is whole; every change happens under
  * one `flock`, which the kernel frees when the container dies; what a dead attempt left is under a `.tmp-` name and goes
@@ -45,9 +45,12 @@ def install(target, cache, lock_file, offline):
                "--link-mode", "hardlink", "--no-progress", "--quiet", "-r", lock_file]
     if offline:
         command.append("--offline")
-    for package, date in request.get("buildCutoffs", {}).items():
-        command += ["--exclude-newer-package", package + "=" + date]
-    environment = dict(os.environ, UV_CACHE_DIR=cache, UV_PYTHON_DOWNLOADS="never", UV_NO_CONFIG_WARNING="1")
+    # Source archives of the past need pkg_resources, which later setuptools lack.
+    constraints = lock_file + ".build"
+    with open(constraints, "w") as handle:
+        handle.write("setuptools<81\n")
+    command += ["--build-constraints", constraints]
+    environment = dict(os.environ, UV_CACHE_DIR=cache, UV_PYTHON_DOWNLOADS="never")
     done = subprocess.run(command, cwd="/tmp", env=environment, capture_output=True, text=True, errors="replace")
     return done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
@@ -279,9 +282,7 @@ def realise():
         if os.path.isdir(final):  # no marker: whoever made it died before it was whole
             os.rename(final, temporary + "-old")
             shutil.rmtree(temporary + "-old", ignore_errors=True)
-        lock_file = "/tmp/" + uuid.uuid4().hex + ".txt"
-        with open(lock_file, "w") as handle:
-            handle.write(request["lock"])
+        lock_file = write_lock()
         wanted = {normal(name): version for name, version in request["pins"].items()}
         ok, text, origin = fill(kind, temporary, lock_file, wanted)
         if not ok:
@@ -298,11 +299,25 @@ def realise():
                 if wanted.get(entry["name"]) == entry["version"]:
                     metadata["removedBytes"] += entry["removedBytes"]
         metadata["origin"] = origin
-        write_json(final + ".index.json", index_of(temporary))
+        index = index_of(temporary)
+        write_json(final + ".index.json", index)
         os.chmod(temporary, 0o755)
         os.rename(temporary, final)
         write_json(marker, metadata)
-        return dict(metadata, status="ok", served=False)
+        return dict(metadata, status="ok", served=False, index=index)
+
+def write_lock():
+    lock_file = "/tmp/" + uuid.uuid4().hex + ".txt"
+    with open(lock_file, "w") as handle:
+        handle.write(request["lock"])
+    return lock_file
+
+def prefetch():
+    """Downloads and builds a lock into the working cache: the proof that it can be installed."""
+    target = "/tmp/prefetch-" + uuid.uuid4().hex
+    ok, text = install(target, FULL, write_lock(), False)
+    shutil.rmtree(target, ignore_errors=True)
+    return {"status": "ok"} if ok else {"status": "failed", "output": text}
 
 def index():
     return read_json(ROOT + "/envs/" + request["key"] + ".index.json") or read_json(ROOT + "/envs-full/" + request["key"] + ".index.json")
@@ -315,7 +330,14 @@ def probe():
                           cwd="/tmp", env=environment, capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
         return {"status": "failed", "output": (done.stdout + done.stderr)[-6000:]}
+    module = request.get("module")
+    if module:
+        # It must still import on this Python and know editable installs, or the project cannot be installed with it.
+        check = "import sys, importlib; sys.path.insert(0, sys.argv[1]); importlib.import_module(sys.argv[2]).build_editable"
+        done = subprocess.run(["python3", "-c", check, target, module], cwd="/tmp", capture_output=True, text=True, errors="replace")
+        if done.returncode != 0:
+            return {"status": "failed", "output": done.stderr[-2000:]}
     return {"status": "ok", "paths": [os.path.relpath(path, target) for path in sorted(walk_files(target))]}
 
-json.dump({"realise": realise, "index": index, "probe": probe}[request["command"]](), sys.stdout)
+json.dump({"realise": realise, "index": index, "probe": probe, "prefetch": prefetch}[request["command"]](), sys.stdout)
 `;
