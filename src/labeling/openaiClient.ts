@@ -57,7 +57,6 @@ export function createChatClient(options: {
   readonly log: Logger;
 }): ChatClient {
   const { settings, log } = options;
-  const timeoutMs = settings.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   const server = `${settings.model} at ${new URL(settings.baseUrl).host}`;
   const client = new OpenAI({
     baseURL: settings.baseUrl,
@@ -65,7 +64,7 @@ export function createChatClient(options: {
     organization: null, // else taken from this machine's environment
     project: null,
     maxRetries: 0,
-    timeout: timeoutMs,
+    timeout: settings.timeoutMs ?? DEFAULT_TIMEOUT_MS, // holds for the body too
     logLevel: 'off', // it would write to the console
     ...(options.fetch === undefined ? {} : { fetch: options.fetch }),
   });
@@ -84,8 +83,7 @@ export function createChatClient(options: {
     count: number,
     signal: AbortSignal,
   ): Promise<Completion> {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]); // the client's own ends at the headers
-    const answer: unknown = await client.chat.completions.create(body(messages, count), { signal: limit });
+    const answer: unknown = await client.chat.completions.create(body(messages, count), { signal });
     const checked = Completion.safeParse(answer);
     if (checked.success) return checked.data;
     const seen = cutText((typeof answer === 'string' ? answer : JSON.stringify(answer)) ?? 'nothing', 120);

@@ -307,6 +307,16 @@ test('pull requests that are merged or vanish between two pages neither shift no
   expect(idsOf([first, second, rest])).toEqual(ALL);
 });
 
+test('an old pull request that is merged while mining goes on is left for another campaign', async () => {
+  const first = await source().minePage(null, 2, context);
+  world.now = '2024-07-01T00:00:00Z';
+  world.pulls = world.pulls.map((pull) =>
+    pull.number === 1 ? { ...pull, mergedAt: '2024-06-20T00:00:00Z' } : pull,
+  );
+  const rest = await source().minePage(first.nextCursor, 10, context);
+  expect(idsOf([first, rest])).toEqual(ALL.slice(0, 4));
+});
+
 test('since, until and the number of candidates limit what is mined', async () => {
   const window = { since: '2024-02-03T00:00:00Z', until: '2024-03-06T00:00:00Z' };
   expect(idsOf(await mineAll(() => source(window), 10))).toEqual(['octo__widget-3', 'octo__widget-2']);
