@@ -231,7 +231,7 @@ const SCM_VERSIONED =
   /setuptools[-_]scm|hatch-vcs|use_scm_version|vcs-versioning|poetry-dynamic-versioning|versioningit|setuptools-git-versioning|["'\s]pbr["'\s>=]/;
 
 /** Last released version below a commit ('' if none), and what a scm-versioned build of the commit reports, else null. */
-async function versionAt(
+export async function versionAt(
   mirror: SourceMirror,
   commit: string,
 ): Promise<{ readonly tag: string; readonly base: string | null }> {

@@ -13,6 +13,8 @@ import {
 } from './githubClient.ts';
 import { committedAt, isoSeconds, mergedChange, pullHeadRef, type MergedChange } from './githubHistory.ts';
 import { pullOwnText, pullText, type PullText } from './githubText.ts';
+import { versionAt } from './git.ts';
+import { licenseOfTree } from './license.ts';
 import type { SourceMirror, SourceMirrorStore } from './mirror.ts';
 import type { CandidateSource, MineContext, MinedCandidate, MineLimits, MinePage } from './types.ts';
 
@@ -187,18 +189,20 @@ function isWanted(limits: MineLimits, cursor: Cursor, pull: PullRequest): boolea
   );
 }
 
+const mirrorId = ({ owner, name }: Mining): string => `github__${owner}__${name}`.toLowerCase();
+
 /** Brings the branches and the heads of these pull requests into the mirror. */
 async function fetchPulls(mining: Mining, pulls: readonly PullRequest[]): Promise<SourceMirror> {
   const authorization = mining.gitUrl === undefined ? mining.client.gitAuthorization() : null;
-  const { mirror, missingRefs } = await mining.mirrors.fetch(
-    `github__${mining.owner}__${mining.name}`.toLowerCase(),
-    mining.gitUrl ?? mining.info.cloneUrl,
-    {
+  // a first fetch of a large repository takes minutes
+  const beat = setInterval(() => mining.context.heartbeat({ fetching: mining.repo }), 5_000);
+  const { mirror, missingRefs } = await mining.mirrors
+    .fetch(mirrorId(mining), mining.gitUrl ?? mining.info.cloneUrl, {
       refs: pulls.map((pull) => pullHeadRef(pull.number)),
       signal: mining.context.signal,
       ...(authorization === null ? {} : { authorization }),
-    },
-  );
+    })
+    .finally(() => clearInterval(beat));
   if (missingRefs.length > 0)
     mining.log.info({ repo: mining.repo, missingRefs }, 'heads that the remote no longer has');
   return mirror;
@@ -227,9 +231,13 @@ async function mineOne(
     source: 'pull_request',
     issueNumbers: [],
   };
+  const version = await versionAt(mirror, change.base);
   return makeCandidate({
     ...factsOf(mining, mirror, pull, change),
+    version: version.tag,
+    baseVersion: version.base,
     baseCreatedAt: await committedAt(mirror, change.base),
+    license: info.license ?? (await licenseOfTree(mirror, change.base)),
     ...wordsOf(pull, change, own),
     // git decides first: most pull requests are rejected and need no words, and words cost requests
     findWords: async () => wordsOf(pull, change, await pullText(client, pull, change, place)),
@@ -257,7 +265,7 @@ function factsOf(
   mirror: SourceMirror,
   pull: PullRequest,
   change: MergedChange,
-): Omit<ChangeFacts, keyof Words | 'baseCreatedAt'> {
+): Omit<ChangeFacts, keyof Words | 'version' | 'baseVersion' | 'baseCreatedAt' | 'license'> {
   return {
     mirror,
     store: mining.store,
@@ -267,9 +275,6 @@ function factsOf(
     repo: mining.repo,
     base: change.base,
     head: change.head,
-    version: '',
-    baseVersion: null,
     createdAt: isoSeconds(pull.merged_at ?? pull.created_at),
-    license: mining.info.license,
   };
 }

@@ -275,6 +275,35 @@ test('without an issue the pull request speaks for itself, and the row says so',
   expect((await candidateOf(entries, 2)).provenance['problem_source']).toBe('pull_request');
 });
 
+test('a scm-versioned base has the version that its build reports, and a tree its licence where GitHub knows none', async () => {
+  const tagged = makeOrigin(join(directory, 'tagged'));
+  const scm =
+    '[build-system]\nrequires = ["setuptools-scm"]\n[project]\nname = "widget"\nlicense = "ISC"\ndynamic = ["version"]\n';
+  tagged.commit('Start', { ...PACKAGE, 'pyproject.toml': scm }, '2024-01-01T00:00:00Z');
+  tagged.git(['tag', '-a', '-m', '1.2.0', 'v1.2.0']);
+  tagged.commit('Meanwhile', { 'widget/other.py': 'X = 1\n' }, '2024-01-02T00:00:00Z');
+  const squash = tagged.commit('Alpha (#1)', change('alpha', 'new'), '2024-01-15T00:00:00Z');
+  world.pulls = [{ number: 1, title: 'Alpha', mergeCommit: squash }];
+  world.pullCommits.set(1, []);
+  world.license = null;
+  const lone = createGithubSource({
+    repo: 'octo/widget',
+    tokens: [],
+    baseUrl: server.url,
+    gitUrl: tagged.url,
+    store,
+    limits: NO_LIMITS,
+    log,
+    mirrors: createMirrorStore(join(directory, 'tagged-mirrors'), { log }),
+  });
+  const { entries } = await lone.minePage(null, 10, context);
+  expect(await candidateOf(entries, 1)).toMatchObject({
+    version: '1.2.0',
+    baseVersion: '1.2.1.dev1',
+    license: 'ISC',
+  });
+});
+
 test('several issues are joined', async () => {
   world.pulls = world.pulls.map((pull) =>
     pull.number === 2 ? { ...pull, body: 'Closes #101, fixes #100' } : pull,
