@@ -67,6 +67,8 @@ export const VERSION_MARK = 'repoforge-version:';
 export function installScript(install: readonly string[], version: string | null): Script {
   const script = `set -e
 umask 022
+# The tree belongs to the test user, and file finders of build back-ends ask git about it. They drop GIT_* variables.
+printf '[safe]\\n\\tdirectory = *\\n' > "$HOME/.gitconfig"
 python3 -m venv --without-pip ${venv}
 site=$(echo ${venv}/lib/python3*/site-packages)
 printf 'import site; site.addsitedir("${environment}")\\n' > "$site/repoforge-environment.pth"
@@ -92,10 +94,6 @@ exit 0`;
       UV_NO_CONFIG: '1',
       UV_LINK_MODE: 'copy',
       UV_PYTHON_DOWNLOADS: 'never',
-      // The tree belongs to the test user; file finders of build back-ends ask git about it.
-      GIT_CONFIG_COUNT: '1',
-      GIT_CONFIG_KEY_0: 'safe.directory',
-      GIT_CONFIG_VALUE_0: '*',
       SKIP_WRITE_GIT_CHANGELOG: '1',
       SKIP_GENERATE_AUTHORS: '1',
       ...versionEnvironment(version),
