@@ -79,8 +79,8 @@ export async function buildCampaignReport(deps: BuildReportDeps, campaign: strin
         ? null
         : {
             labeler: labels[0]?.labeler ?? '',
-            tokensPer1000: usage.tokensPer1000,
-            usdPer1000: usage.usdPer1000,
+            tokensPer1000: usage.per1000.promptTokens + usage.per1000.completionTokens,
+            usdPer1000: usage.per1000.usd,
           },
     instances: await Promise.all(
       rows.map((row) => instanceReport(deps.store, row, evidence.get(row.instance_id))),

@@ -1,0 +1,134 @@
+import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  campaignStatus,
+  startCampaign,
+  waitForCampaign,
+  type CampaignRequest,
+  type StartedCampaign,
+} from '../client/campaigns.ts';
+import type { CampaignOptions, CampaignResult, SourceSpec } from '../domain/messages.ts';
+import { DEFAULT_RUN_LIMITS } from '../domain/types.ts';
+import type { Session } from '../setup/session.ts';
+import { parseCampaignFile, type CampaignFile } from './campaignFile.ts';
+import { UsageError, type Output } from './output.ts';
+import { campaignLine, createProgressView } from './progress.ts';
+
+const POLL_MS = 1_000; // a query costs a workflow task when the campaign is not cached
+
+/** Reads a campaign file into a request; one sentence when it is missing or wrong. */
+export async function requestFromFile(path: string): Promise<CampaignRequest> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new UsageError(
+      error.code === 'ENOENT'
+        ? `There is no campaign file ${path}.`
+        : `Cannot read ${path}: ${error.message}`,
+    );
+  });
+  return requestFrom(parseCampaignFile(text, path));
+}
+
+export function requestFrom(file: CampaignFile): CampaignRequest {
+  const limits = file.limits ?? {};
+  const options: Partial<CampaignOptions> = {
+    ...(file.window === undefined ? {} : { width: file.window }),
+    ...(file.max_instances === undefined ? {} : { maxInstances: file.max_instances }),
+    ...(file.since === undefined ? {} : { since: file.since }),
+    ...(file.until === undefined ? {} : { until: file.until }),
+    ...(file.max_source_files === undefined ? {} : { maxSourceFiles: file.max_source_files }),
+    ...(file.max_patch_kilobytes === undefined ? {} : { maxPatchBytes: file.max_patch_kilobytes * 1024 }),
+    ...(file.runtimes === undefined ? {} : { runtimes: file.runtimes }),
+    ...(file.licenses === undefined ? {} : { licenses: file.licenses }),
+    ...(file.pass_to_pass_budget_seconds === undefined
+      ? {}
+      : { passToPassBudgetMs: Math.round(file.pass_to_pass_budget_seconds * 1000) }),
+    runLimits: {
+      ...DEFAULT_RUN_LIMITS,
+      ...(limits.timeout_seconds === undefined
+        ? {}
+        : { timeoutMs: Math.round(limits.timeout_seconds * 1000) }),
+      ...(limits.memory_megabytes === undefined ? {} : { memoryBytes: limits.memory_megabytes * 1024 ** 2 }),
+      ...(limits.cpus === undefined ? {} : { cpus: limits.cpus }),
+      ...(limits.pids === undefined ? {} : { pids: limits.pids }),
+    },
+  };
+  return { name: file.name, sources: file.sources.map(sourceFrom), options };
+}
+
+function sourceFrom({
+  max_candidates: maxCandidates,
+  max_instances: maxInstances,
+  ...source
+}: CampaignFile['sources'][number]): SourceSpec {
+  const caps = {
+    ...(maxCandidates === undefined ? {} : { maxCandidates }),
+    ...(maxInstances === undefined ? {} : { maxInstances }),
+  };
+  if ('git' in source)
+    return { git: source.git, ...(source.name === undefined ? {} : { name: source.name }), ...caps };
+  return { ...source, ...caps };
+}
+
+/** Starts or takes up a campaign and follows it to its end, with workers in this process. */
+export async function runCampaign(
+  session: Session,
+  request: CampaignRequest,
+  output: Output,
+): Promise<{ readonly started: StartedCampaign; readonly result: CampaignResult }> {
+  const workers = await session.startWorkers();
+  try {
+    const started = await startCampaign(session, request);
+    output.say(sayHow(started));
+    if (session.temporal.uiUrl !== null)
+      output.say(`Temporal UI: ${campaignUrl(session, started.workflowId)}`);
+    const result = await followCampaign(session, started.name, output, workers.ended);
+    return { started, result };
+  } finally {
+    await workers.stop();
+  }
+}
+
+export const campaignUrl = ({ temporal }: Session, workflowId: string): string =>
+  `${temporal.uiUrl}/namespaces/${temporal.namespace}/workflows/${encodeURIComponent(workflowId)}`;
+
+function sayHow({ name, how }: StartedCampaign): string {
+  const words = {
+    started: 'started',
+    attached: 'is running already; following it',
+    resumed: 'goes on where it was',
+    finished: 'had finished already (give --fresh for a new one)',
+  } as const;
+  return `Campaign "${name}" ${words[how]}.`;
+}
+
+/** Shows progress until the campaign ends; a worker that dies for good ends the wait with its error. */
+async function followCampaign(
+  session: Session,
+  name: string,
+  output: Output,
+  workersEnded: Promise<void>,
+): Promise<CampaignResult> {
+  const view = createProgressView(campaignLine);
+  const ended = new AbortController();
+  const polling = (async () => {
+    while (!ended.signal.aborted) {
+      const status = await campaignStatus(session, name).catch(() => null); // Temporal may be gone for a minute
+      if (status?.progress) view.show(status.progress);
+      await delay(POLL_MS, undefined, { signal: ended.signal }).catch(() => {});
+    }
+  })();
+  try {
+    return await Promise.race([
+      waitForCampaign(session, name),
+      workersEnded.then(() => {
+        throw new Error(
+          'The workers were stopped before the campaign ended; run the same command again to go on.',
+        );
+      }),
+    ]);
+  } finally {
+    ended.abort();
+    await polling;
+    view.done();
+  }
+}
