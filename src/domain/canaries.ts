@@ -204,7 +204,7 @@ export function plantCanaries(source: string, file: string, planted: readonly Pl
   const lineEnd = /\r\n|\r|\n/.exec(source)?.[0] ?? '\n';
   const inserts = new Map<number, string>();
   for (const { canary, name } of here) {
-    const text = canary.source.replaceAll(CANARY_NAME, name).replaceAll(/\r\n|\r|\n/g, lineEnd);
+    const text = canary.source.replaceAll(CANARY_NAME, () => name).replaceAll(/\r\n|\r|\n/g, lineEnd);
     inserts.set(canary.insertAfterLine, (inserts.get(canary.insertAfterLine) ?? '') + text);
   }
   let text = inserts.get(0) ?? '';
