@@ -68,7 +68,7 @@ describe('settings', () => {
     const printed = [
       JSON.stringify(settings),
       inspect(settings, { depth: 9 }),
-      `${settings.labelModel?.apiKey}`,
+      String(settings.labelModel?.apiKey),
     ];
     expect(printed.join('\n')).not.toContain('hush');
     expect(settings.labelModel?.apiKey?.reveal()).toBe('sk-hush');
