@@ -1,0 +1,104 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { execa } from 'execa';
+
+/** A real installable project with a history of fixes, each of which comes with its tests. */
+export const TINY_FIXES = [
+  {
+    message: 'add() adds',
+    files: {
+      'src/tiny/calc.py': 'def add(a, b):\n    return a + b\n\n\ndef sub(a, b):\n    return b - a\n',
+      'tests/test_calc.py': [
+        'import pytest',
+        'from tiny.calc import add',
+        '',
+        '',
+        'def test_zero():',
+        '    assert add(0, 0) == 0',
+        '',
+        '',
+        'def test_two():',
+        '    assert add(1, 1) == 2',
+        '',
+        '',
+        "@pytest.mark.parametrize('text', ['one two', 'one three', 'four five', 'é'])",
+        'def test_words(text):',
+        '    assert add(text, text) == text * 2',
+        '',
+      ].join('\n'),
+    },
+  },
+  {
+    message: 'sub() subtracts, and there is a command',
+    files: {
+      'src/tiny/calc.py': 'def add(a, b):\n    return a + b\n\n\ndef sub(a, b):\n    return a - b\n',
+      'src/tiny/main.py': "def main():\n    print('tiny')\n",
+      'pyproject.toml': pyproject('[project.scripts]\ntiny = "tiny.main:main"\n'),
+      'tests/test_sub.py': [
+        'import shutil',
+        'from tiny.calc import sub',
+        '',
+        '',
+        'def test_sub():',
+        '    assert sub(3, 1) == 2',
+        '',
+        '',
+        'def test_same():',
+        '    assert sub(1, 1) == 0',
+        '',
+        '',
+        'def test_command():',
+        "    assert shutil.which('tiny')",
+        '',
+      ].join('\n'),
+    },
+  },
+] as const;
+
+function pyproject(more: string): string {
+  return `[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "tiny-of-repoforge"
+version = "1.0"
+requires-python = ">=3.9"
+
+${more}
+[tool.setuptools.packages.find]
+where = ["src"]
+
+[tool.pytest.ini_options]
+testpaths = ["tests"]
+`;
+}
+
+/** Writes the project's repository; returns its commits, oldest first (a base, then one per fix). */
+export async function makeTinyRepository(dir: string): Promise<readonly string[]> {
+  const commits: string[] = [];
+  const commit = async (message: string, files: Readonly<Record<string, string>>): Promise<void> => {
+    for (const [path, text] of Object.entries(files)) {
+      await mkdir(dirname(join(dir, path)), { recursive: true });
+      await writeFile(join(dir, path), text);
+    }
+    const date = `2024-08-0${commits.length + 1}T00:00:00Z`;
+    const env = { GIT_AUTHOR_DATE: date, GIT_COMMITTER_DATE: date, GIT_CONFIG_GLOBAL: '/dev/null' };
+    await execa('git', ['add', '-A'], { cwd: dir });
+    await execa('git', ['-c', 'user.name=t', '-c', 'user.email=t@t', 'commit', '-qm', message], {
+      cwd: dir,
+      env,
+    });
+    commits.push((await execa('git', ['rev-parse', 'HEAD'], { cwd: dir })).stdout.trim());
+  };
+  await mkdir(dir, { recursive: true });
+  await execa('git', ['init', '-q', '-b', 'main'], { cwd: dir });
+  await commit('start', {
+    'pyproject.toml': pyproject(''),
+    'src/tiny/__init__.py': '',
+    'src/tiny/calc.py': 'def add(a, b):\n    return a - b\n\n\ndef sub(a, b):\n    return b - a\n',
+    'tests/test_calc.py': 'from tiny.calc import add\n\n\ndef test_zero():\n    assert add(0, 0) == 0\n',
+  });
+  for (const fix of TINY_FIXES) await commit(fix.message, fix.files);
+  return commits;
+}
