@@ -18,6 +18,8 @@ export const recordNames = {
   /** Which instance proves a key's pruned variant against the full one. */
   prover: (key: string): string => `provers/${key}`,
   disagreement: (key: string, instanceId: string): string => `prune/disagreements/${key}/${instanceId}`,
+  /** Which manifest a run id stands for. */
+  evaluation: (runId: string): string => `runs/${runId}/manifest`,
   evaluationResult: (runId: string, index: number): string =>
     `runs/${runId}/results/${String(index).padStart(6, '0')}`,
 };

@@ -23,6 +23,14 @@ export interface StubPlan {
   readonly minePageSize?: number;
   /** Called before each activity does its (pretended) work: may wait, or throw. */
   readonly before?: (call: Call) => Promise<void> | void;
+  /** Ids that have no runtime: the shortest life of an instance, for tests of the campaign alone. */
+  readonly unresolved?: (id: string) => boolean;
+  /** Environment key that a cut-off policy resolves to; one key for all by default. */
+  readonly keyOf?: (policy: string) => string;
+  /** Keys in which the base's tests are broken. */
+  readonly brokenKeys?: readonly string[];
+  /** The pruned and the full variant behave differently. */
+  readonly disagree?: boolean;
   /** Ids that decideFirst rejects. */
   readonly rejected?: (id: string) => Rejection | undefined;
 }
@@ -64,9 +72,11 @@ export function createStubs(env: TestWorkflowEnvironment, plan: StubPlan): Stubs
     sandbox: {
       async resolveEnvironment(request) {
         await step('resolveEnvironment', request);
+        if (plan.unresolved?.(request.instanceId) === true)
+          return { ok: false, rejection: { reason: 'no_runtime', detail: 'no runtime of its time' } };
         return {
           ok: true,
-          key: 'k'.repeat(64),
+          key: plan.keyOf?.(request.policy) ?? 'k'.repeat(64),
           spec: fakeRef('spec'),
           cutoff: '2024-01-01T00:00:00Z',
           durationMs: 1,
@@ -119,10 +129,16 @@ export function createStubs(env: TestWorkflowEnvironment, plan: StubPlan): Stubs
       },
       async compareHealth(request) {
         await step('compareHealth', request);
-        return { agree: true, detail: '' };
+        return { agree: plan.disagree !== true, detail: '' };
       },
       async planScope(request) {
         await step('planScope', request);
+        if (plan.brokenKeys?.includes(lastKeyOf(calls, request.instanceId)) === true)
+          return {
+            ok: false,
+            rejection: { reason: 'broken_environment', detail: 'nothing passes' },
+            tryNextCutoff: true,
+          };
         return { ok: true, scope: fakeRef('scope'), files: 1 };
       },
       async decideFirst(request) {
@@ -200,3 +216,10 @@ function pageOf(plan: StubPlan, results: ReadonlyMap<string, InstanceResult>) {
     return { entries, nextCursor: (page + 1) * size < ids.length ? String(page + 1) : null };
   };
 }
+
+/** The environment that an instance ran its tests in last. */
+const lastKeyOf = (calls: readonly Call[], instanceId: string): string =>
+  String(
+    calls.findLast(({ activity, request }) => activity === 'runTests' && request['instanceId'] === instanceId)
+      ?.request['environment'],
+  );

@@ -1,0 +1,110 @@
+import { describe, expect, test } from 'vitest';
+import { admissible, positionOf, withinCaps } from '../../src/domain/admission.ts';
+import type { Caps, SourceState } from '../../src/domain/admission.ts';
+
+interface Simulation {
+  /** Per source, whether entry k validates. */
+  readonly truth: readonly (readonly boolean[])[];
+  readonly caps: Caps;
+  readonly width: number;
+  /** Picks which of the running positions ends next. */
+  readonly pick: (running: readonly number[]) => number;
+}
+
+/** Runs a window by the rules alone and returns what is published and how many entries were validated for nothing. */
+function simulate({ truth, caps, width, pick }: Simulation): { published: number[]; admitted: number } {
+  const sources = truth.map(() => ({ admitted: 0, accepted: 0, running: 0, exhausted: false }));
+  const accepted: { source: number; position: number }[] = [];
+  const running: number[] = [];
+  let admitted = 0;
+  for (;;) {
+    for (const [index, source] of sources.entries())
+      source.exhausted = source.admitted >= (truth[index]?.length ?? 0);
+    const next = admissible(
+      sources,
+      caps,
+      accepted.map(({ position }) => position),
+      running,
+    )[0];
+    const state = next === undefined ? undefined : sources[next];
+    if (next !== undefined && state !== undefined && running.length < width) {
+      running.push(positionOf(sources.length, next, state.admitted));
+      state.admitted += 1;
+      state.running += 1;
+      admitted += 1;
+      continue;
+    }
+    if (running.length === 0) break;
+    const [position = 0] = running.splice(pick(running), 1);
+    const source = position % sources.length;
+    const ended = sources[source];
+    if (ended === undefined) throw new Error('no such source');
+    ended.running -= 1;
+    if (truth[source]?.[Math.floor(position / sources.length)] === true) {
+      ended.accepted += 1;
+      accepted.push({ source, position });
+    }
+  }
+  return { published: withinCaps(accepted, caps).map((index) => accepted[index]?.position ?? -1), admitted };
+}
+
+/** What must be published, said without any window: the first of each source's cap, then the first of all. */
+function expected(truth: Simulation['truth'], caps: Caps): number[] {
+  const perSource = truth.map((entries, source) =>
+    entries
+      .flatMap((valid, k) => (valid ? [positionOf(truth.length, source, k)] : []))
+      .slice(0, caps.perSource[source] ?? entries.length),
+  );
+  return perSource
+    .flat()
+    .sort((a, b) => a - b)
+    .slice(0, caps.overall ?? Infinity);
+}
+
+function randomFrom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state * 1_103_515_245 + 12_345) % 2 ** 31;
+    return state / 2 ** 31;
+  };
+}
+
+describe('Caps', () => {
+  test('publish the first N that validate in source order, whatever ends first', () => {
+    for (let seed = 1; seed <= 400; seed += 1) {
+      const random = randomFrom(seed);
+      const truth = Array.from({ length: 1 + Math.floor(random() * 4) }, () =>
+        Array.from({ length: Math.floor(random() * 12) }, () => random() < 0.5),
+      );
+      const caps: Caps = {
+        perSource: truth.map(() => (random() < 0.5 ? null : 1 + Math.floor(random() * 4))),
+        overall: random() < 0.5 ? null : 1 + Math.floor(random() * 8),
+      };
+      const width = 1 + Math.floor(random() * 6);
+      const { published } = simulate({
+        truth,
+        caps,
+        width,
+        pick: (running) => Math.floor(random() * running.length),
+      });
+      expect(published, `seed ${seed}`).toEqual(expected(truth, caps));
+    }
+  });
+
+  test('of a single source are met without one candidate too many', () => {
+    const truth = [[true, false, true, true, true, true, true, true]];
+    const run = simulate({
+      truth,
+      caps: { perSource: [3], overall: null },
+      width: 4,
+      pick: (r) => r.length - 1,
+    });
+    expect(run).toEqual({ published: [0, 2, 3], admitted: 4 });
+  });
+
+  test('hold back a source only, not the window: others go on while it waits for its last candidate', () => {
+    const waiting: SourceState = { admitted: 2, accepted: 1, running: 1, exhausted: false };
+    const other: SourceState = { admitted: 0, accepted: 0, running: 0, exhausted: false };
+    expect(admissible([waiting, other], { perSource: [2, null], overall: null }, [0], [2])).toEqual([1]);
+  });
+});
