@@ -118,8 +118,15 @@ function print(result: RunSummary): void {
 function run(name: string, commandArgs: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn(name, commandArgs, { stdio: ['ignore', 'inherit', 'inherit'], env });
+    // Ctrl-C reaches the child by itself; we stay to print the count. Other signals are for us alone: pass them on.
+    const passOn = (signal: NodeJS.Signals): void => void (signal === 'SIGINT' || child.kill(signal));
+    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+    for (const signal of signals) process.on(signal, passOn);
     child.once('error', reject);
-    child.once('close', (code) => resolve(code ?? 1));
+    child.once('close', (code) => {
+      for (const signal of signals) process.off(signal, passOn);
+      resolve(code ?? 1);
+    });
   });
 }
 

@@ -5,10 +5,10 @@ import { join, resolve } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import type { TestProject } from 'vitest/node';
 import { connectDocker } from '../src/sandbox/docker.ts';
-import { identify, isRunning } from '../src/setup/processes.ts';
+import { endProcess, identify, isRunning } from '../src/setup/processes.ts';
 import { defaultCacheDir } from '../src/setup/state.ts';
 import { findTemporalBinary } from '../src/setup/temporalBinary.ts';
-import { startOrAdoptServer, stopServer } from '../src/setup/temporalProcess.ts';
+import { listServers, startOrAdoptServer } from '../src/setup/temporalProcess.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -68,6 +68,10 @@ async function openRun(): Promise<Shared> {
     if (/^(TEMPORAL_|GITHUB_|OPENAI_|REPOFORGE_LABEL)/.test(name)) delete process.env[name];
   }
   process.env['REPOFORGE_STATE'] = join(runDir, 'state');
+  // whatever a test makes and does not remove goes with the run
+  process.env['TMPDIR'] = join(runDir, 'tmp');
+  mkdirSync(process.env['TMPDIR']);
+  endServersOnExit(runDir);
   return { users: 0, runDir };
 }
 
@@ -92,6 +96,18 @@ async function bundle(runDir: string): Promise<string | null> {
   return file;
 }
 
+/** Ctrl-C and a cancelled CI job skip the teardown; a server in its own session would stay. */
+function endServersOnExit(runDir: string): void {
+  process.once('exit', () => {
+    for (const { pid } of serversOf(runDir)) process.kill(pid, 'SIGKILL');
+  });
+  process.once('SIGTERM', () => process.exit(143));
+  process.once('SIGHUP', () => process.exit(129));
+}
+
+const serversOf = (runDir: string) =>
+  listServers().filter((server) => server.database.startsWith(`${runDir}/`));
+
 /** Ends what earlier runs left: a SIGKILL of the runner spares its server and its containers. */
 async function sweepLeftovers(): Promise<void> {
   for (const name of readdirSync(RUNS)) {
@@ -103,7 +119,7 @@ async function sweepLeftovers(): Promise<void> {
 }
 
 async function closeRun(runDir: string): Promise<void> {
-  await stopServer(join(runDir, 'temporal'));
+  await Promise.all(serversOf(runDir).map((server) => endProcess(server, 5_000)));
   const installations = join(runDir, 'installations');
   const ids = existsSync(installations) ? readdirSync(installations) : [];
   for (const id of ids) {

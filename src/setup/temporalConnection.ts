@@ -58,11 +58,10 @@ export async function withTemporalConnection<T>(
       ...(apiKey === undefined ? {} : { apiKey }),
       ...(metadata === undefined ? {} : { metadata }),
     });
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
     throw new Error(
       `No Temporal server answers at ${address} (${why}). Start it, or change TEMPORAL_ADDRESS or the profile.`,
-      { cause },
     );
   }
   try {

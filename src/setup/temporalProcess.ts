@@ -45,10 +45,10 @@ export function startOrAdoptServer(options: {
   mkdirSync(dir, { recursive: true });
   return withFileLock(join(dir, 'server.lock'), async () => {
     const noted = readNote(dir);
-    const running = noted !== null && isRunning(noted) ? noted : findUnnoted(dir);
+    const running = findServer(dir);
     if (running !== null) {
       await awaitReady(running, dir);
-      if (running !== noted) writeNote(dir, running);
+      writeNote(dir, running);
       return running;
     }
     const server = await start(dir, await options.binary(), noted);
@@ -129,12 +129,11 @@ async function awaitReady(server: EmbeddedServer, dir: string): Promise<void> {
     try {
       await withTemporalConnection({ address: `127.0.0.1:${server.port}` }, prepareNamespace, 5_000);
       return;
-    } catch (error) {
+    } catch {
       if (!isRunning(server)) throw endedAtOnce(dir);
       if (Date.now() > deadline) {
         throw new Error(
           `The embedded Temporal server (pid ${server.pid}) runs but does not answer on 127.0.0.1:${server.port}; end it with "kill ${server.pid}" and run again, nothing is lost. Log: ${logOf(dir)}`,
-          { cause: error },
         );
       }
       await delay(100);
@@ -157,16 +156,20 @@ async function prepareNamespace(connection: Connection): Promise<void> {
 
 /** A server on our database that `server.json` does not name: its starter was killed at the worst moment, or the note was deleted. */
 function findUnnoted(dir: string): EmbeddedServer | null {
-  if (process.platform !== 'linux') return null;
-  const database = databaseOf(dir);
-  for (const name of readdirSync('/proc')) {
+  return listServers().find((server) => server.database === databaseOf(dir)) ?? null;
+}
+
+/** Dev servers with a database file that run on this machine, by their command lines. Linux only; elsewhere none. */
+export function listServers(): readonly (EmbeddedServer & { readonly database: string })[] {
+  if (process.platform !== 'linux') return [];
+  return readdirSync('/proc').flatMap((name) => {
     const args = /^\d+$/.test(name) ? commandLine(name) : [];
-    if (!args.includes('start-dev') || valueOf(args, '--db-filename') !== database) continue;
+    const database = args.includes('start-dev') ? valueOf(args, '--db-filename') : undefined;
+    if (database === undefined) return [];
     const identity = identify(Number(name));
     const [port, uiPort] = [valueOf(args, '--port'), valueOf(args, '--ui-port')].map(Number);
-    if (identity && port && uiPort) return { ...identity, port, uiPort };
-  }
-  return null;
+    return identity && port && uiPort ? [{ ...identity, port, uiPort, database }] : [];
+  });
 }
 
 const valueOf = (args: readonly string[], flag: string): string | undefined => args[args.indexOf(flag) + 1];
