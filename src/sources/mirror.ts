@@ -1,9 +1,10 @@
-import { mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
+import { withMirrorLock } from './mirrorLock.ts';
 import { fetchInto } from './mirrorFetch.ts';
 import type { FetchOptions, FetchResult } from './mirrorFetch.ts';
 import { git, gitOk, gitStream, gitText } from './gitRun.ts';
@@ -63,9 +64,14 @@ export function createMirrorStore(mirrorsDir: string, deps: { readonly log: Logg
       );
     return openMirror(id, gitDir);
   };
+  const locked = <T>(id: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> =>
+    withMirrorLock(join(mirrorsDir, '.locks', id), { log: deps.log, id, signal }, work);
   const create = async (id: string): Promise<SourceMirror> => {
     const gitDir = gitDirOf(id);
-    if (!(await isRepository(gitDir))) await placeAtomically(gitDir, initBare);
+    if (!(await isRepository(gitDir)))
+      await locked(id, undefined, async () => {
+        if (!(await isRepository(gitDir))) await placeAtomically(gitDir, initBare);
+      });
     return openMirror(id, gitDir);
   };
   return {
@@ -73,18 +79,16 @@ export function createMirrorStore(mirrorsDir: string, deps: { readonly log: Logg
     create,
     fetch: async (id, urlOrPath, options = {}) => {
       const gitDir = gitDirOf(id);
-      await mkdir(mirrorsDir, { recursive: true });
-      const result = await fetchInto(
-        {
-          gitDir,
-          lockPath: join(mirrorsDir, `${id}.lock`),
-          exists: () => isRepository(gitDir),
-          place: (fill) => placeAtomically(gitDir, async (dir) => (await initBare(dir), await fill(dir))),
-          log: deps.log,
-        },
-        urlOrPath,
-        options,
-      );
+      const place = {
+        gitDir,
+        exists: () => isRepository(gitDir),
+        place: <T>(fill: (dir: string) => Promise<T>) =>
+          placeAtomically(gitDir, async (dir) => {
+            await initBare(dir);
+            return fill(dir);
+          }),
+      };
+      const result = await locked(id, options.signal, () => fetchInto(place, urlOrPath, options));
       return { ...result, mirror: openMirror(id, gitDir) };
     },
   };
@@ -103,15 +107,20 @@ async function initBare(dir: string): Promise<void> {
   await writeFile(join(dir, 'info', 'attributes'), ATTRIBUTES);
 }
 
-/** Builds the repository beside its place and renames it there; whoever comes second uses the first one's. */
+/**
+ * Builds the repository beside its place and renames it there. The caller holds the lock, so what lies beside it from
+ * before was left by a process that died.
+ */
 async function placeAtomically<T>(gitDir: string, fill: (dir: string) => Promise<T>): Promise<T> {
-  await mkdir(join(gitDir, '..'), { recursive: true });
-  const temporary = await mkdtemp(`${gitDir}.new-`);
+  const parent = dirname(gitDir);
+  await mkdir(parent, { recursive: true });
+  const prefix = `${basename(gitDir)}.new-`;
+  for (const name of await readdir(parent))
+    if (name.startsWith(prefix)) await rm(join(parent, name), { recursive: true, force: true });
+  const temporary = await mkdtemp(join(parent, prefix));
   try {
     const result = await fill(temporary);
-    await rename(temporary, gitDir).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
-    });
+    await rename(temporary, gitDir);
     return result;
   } finally {
     await rm(temporary, { recursive: true, force: true });

@@ -1,7 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import lockfile from 'proper-lockfile';
 import type { ApplicationFailure } from '@temporalio/common';
-import type { Logger } from 'pino';
 import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
 import { git, gitOk } from './gitRun.ts';
 import type { GitOptions } from './gitRun.ts';
@@ -26,20 +23,17 @@ export interface FetchResult {
 
 export interface MirrorPlace {
   readonly gitDir: string;
-  readonly lockPath: string;
   readonly exists: () => Promise<boolean>;
+  /** Builds the repository beside its place and renames it there. */
   readonly place: <T>(fill: (dir: string) => Promise<T>) => Promise<T>;
-  readonly log: Logger;
 }
 
-const LOCK_STALE_MS = 30_000; // a holder that died frees the lock after this; a live one renews it
-const LOCK_POLL_MS = 250;
 const ARGUMENTS_PER_FETCH = 200;
 
 /**
- * Makes (in a temporary directory, then renamed) or updates the bare mirror of a git URL or path: all branches and
- * tags, and the named refs. Old commits are never collected. Errors: unknown repository → permanent NotFound; refused
- * protocol → permanent BadInput; network trouble → Infra; HTTP 429 → RateLimited.
+ * Makes or updates the bare mirror of a git URL or path: all branches and tags, and the named refs. The caller holds
+ * the mirror's lock. Old commits are never collected. Errors: unknown repository → permanent NotFound; refused
+ * protocol or no address at all → permanent BadInput; network trouble → Infra; HTTP 429 → RateLimited.
  */
 export async function fetchInto(
   place: MirrorPlace,
@@ -51,27 +45,8 @@ export async function fetchInto(
       FAILURE_TYPES.badInput,
       `"${url.slice(0, 100)}" is not the address of a git repository.`,
     );
-  const unlock = await lock(place.lockPath, options.signal);
-  try {
-    if (await place.exists()) return await update(place.gitDir, url, options);
-    return await place.place((dir) => update(dir, url, options));
-  } finally {
-    await unlock().catch((error: unknown) => place.log.debug({ err: error }, 'mirror lock was already gone'));
-  }
-}
-
-async function lock(lockPath: string, signal: AbortSignal | undefined): Promise<() => Promise<void>> {
-  for (;;) {
-    if (signal?.aborted)
-      throw permanentFailure(FAILURE_TYPES.cancelled, 'Waiting for the mirror was cancelled.');
-    try {
-      return await lockfile.lock(lockPath, { lockfilePath: lockPath, realpath: false, stale: LOCK_STALE_MS });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ELOCKED')
-        throw infraFailure(String(error), { cause: error });
-      await delay(LOCK_POLL_MS);
-    }
-  }
+  if (await place.exists()) return update(place.gitDir, url, options);
+  return place.place((dir) => update(dir, url, options));
 }
 
 async function update(gitDir: string, url: string, options: FetchOptions): Promise<FetchResult> {

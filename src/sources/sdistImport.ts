@@ -1,3 +1,5 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { execa } from 'execa';
@@ -25,7 +27,8 @@ export interface ImportRequest {
  * nothing is unpacked on disk. Deterministic: equal archive, message and time give the equal commit. Returns its id.
  */
 export async function importArchive(request: ImportRequest): Promise<string> {
-  const { mirror, plan } = request;
+  const { mirror } = request;
+  await removeCrashReports(mirror.gitDir);
   const child = execa(
     'git',
     gitArguments(['fast-import', '--quiet', '--force', '--done', '--date-format=raw'], mirror.gitDir),
@@ -39,6 +42,12 @@ export async function importArchive(request: ImportRequest): Promise<string> {
   if (problem instanceof BadArchiveError) throw problem;
   if (result.exitCode !== 0) throw infraFailure(`git fast-import failed in ${mirror.id}: ${result.stderr}`);
   return gitText(['rev-parse', '--verify', `${request.ref}^{commit}`], { gitDir: mirror.gitDir });
+}
+
+/** fast-import leaves a report when its feeder is killed; nobody reads them. */
+async function removeCrashReports(gitDir: string): Promise<void> {
+  for (const name of await readdir(gitDir))
+    if (name.startsWith('fast_import_crash_')) await rm(join(gitDir, name), { force: true });
 }
 
 const bytesOf = (latin1: string): Buffer => Buffer.from(latin1, 'latin1');

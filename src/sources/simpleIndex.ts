@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
 import { isFinalRelease } from '../domain/releases.ts';
 import type { IsoTime } from '../domain/types.ts';
-import { httpGet, networkFailure, splitCredentials } from './http.ts';
+import { httpGet, networkFailure } from './http.ts';
 import type { Fetch } from './http.ts';
 
 /** The source distribution of one final, unyanked release. */
@@ -196,6 +196,3 @@ function selectSdists(name: string, files: readonly IndexFile[]): readonly Index
 
 /** Epoch milliseconds as the project writes times: UTC, seconds precision. */
 export const isoTime = (epochMs: number): IsoTime => `${new Date(epochMs).toISOString().slice(0, 19)}Z`;
-
-/** A file's address as it may be shown. */
-export const publicUrl = (url: string): string => splitCredentials(url).url;

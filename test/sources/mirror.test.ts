@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
@@ -148,6 +148,12 @@ describe('a mirror', () => {
     const results = await Promise.all(Array.from({ length: 4 }, () => mirrors.fetch('once', origin.dir)));
     expect(results.map((result) => result.head)).toEqual(Array.from({ length: 4 }, () => next));
     expect((await readdir(join(dir, 'mirrors'))).filter((name) => name.startsWith('once'))).toEqual(['once']);
+  });
+
+  test('is made anew after a process died while making it, without its leftovers', async () => {
+    await mkdir(join(dir, 'mirrors', 'died.new-abc', 'objects'), { recursive: true });
+    await mirrors.fetch('died', origin.dir);
+    expect((await readdir(join(dir, 'mirrors'))).filter((name) => name.startsWith('died'))).toEqual(['died']);
   });
 
   test('that nobody made is a permanent NotFound; a name with a path in it is refused', async () => {

@@ -12,7 +12,7 @@ import type { MineLimits, MinePage } from '../../src/sources/types.ts';
 import { createFsArtefactStore } from '../../src/store/fs.ts';
 import { startHttpServer } from '../support/http.ts';
 import type { TestHttpServer } from '../support/http.ts';
-import { sdist, sha256, tarGz } from './sdists.ts';
+import { sdist, sha256, tarGz, zip } from './sdists.ts';
 
 const log = pino({ level: 'silent' });
 const LIMITS: MineLimits = {
@@ -173,6 +173,24 @@ describe('a release', () => {
     expect(await source().mine()).toEqual(first);
   });
 
+  test('may be a zip: modes and links arrive in the tree', async () => {
+    await release('1.0', '2024-01-01T00:00:00Z', 41);
+    const content = zip([
+      { name: 'demo-1.1/demo/core.py', content: 'def answer():\n    return 42\n', mode: 0o100755 },
+      { name: 'demo-1.1/tests/test_core.py', content: 'assert 42\n', mode: 0o100644 },
+      { name: 'demo-1.1/link.py', content: 'demo/core.py', mode: 0o120777 },
+    ]);
+    files.push({ filename: 'demo-1.1.zip', content, uploaded: '2024-02-01T00:00:00Z' });
+    const { mirrors, mine } = source();
+    expect(ids(await mine())).toEqual(['pypi__demo-1.1']);
+    const tree = await (await mirrors.open('pypi__demo')).listTree('refs/releases/1.1');
+    expect(tree.map((entry) => [entry.path, entry.mode])).toEqual([
+      ['demo/core.py', '100755'],
+      ['link.py', '120000'],
+      ['tests/test_core.py', '100644'],
+    ]);
+  });
+
   test('that is yanked, a pre-release or only a wheel is neither candidate nor predecessor', async () => {
     await release('1.0', '2024-01-01T00:00:00Z', 1);
     await release('1.1rc1', '2024-01-02T00:00:00Z', 2);
@@ -227,7 +245,8 @@ describe('the history of a package', () => {
     files.push({ filename: 'demo-2.0.tar.gz', content: evil, uploaded: '2024-01-03T00:00:00Z' });
     const page = await source().mine();
     expect(ids(page)).toEqual(['pypi__demo-2.0 bad_archive', 'pypi__demo-1.1']);
-    expect(await readdir(join(dir, 'mirrors'))).toEqual(['pypi__demo']);
+    expect(await readdir(join(dir, 'mirrors'))).toEqual(['.locks', 'pypi__demo']);
+    expect(await readdir(dir)).not.toContain('evil');
   });
 
   test.each([
