@@ -19,8 +19,8 @@ function write(path: string, text: string): void {
   writeFileSync(join(root, path), text);
 }
 
-const MAIN = `process.stdout.write(JSON.stringify({ node: process.versions.node, args: process.argv.slice(2) }));
-process.on('SIGTERM', () => { process.stdout.write('ended in order'); process.exit(5); });
+const MAIN = `process.on('SIGTERM', () => { process.stdout.write('ended in order'); process.exit(5); });
+process.stdout.write(JSON.stringify({ node: process.versions.node, args: process.argv.slice(2) }));
 if (process.argv.includes('wait')) setInterval(() => {}, 1000);
 else process.exitCode = Number(process.argv[3] ?? 0);`;
 
