@@ -49,8 +49,9 @@ test('A campaign publishes every candidate that validates and counts each reject
 });
 
 test('The window stays full and never over-full, follows a resize, and holds still while paused', async () => {
-  const { gate, before } = gateAt('labelInstance');
-  await withBench(env, 'window', { candidates: { 'pypi:alpha': ids('a', 12) }, before }, async (bench) => {
+  const { gate, before } = gateAt('resolveEnvironment');
+  const plan = { candidates: { 'pypi:alpha': ids('a', 12) }, before, unresolved: () => true };
+  await withBench(env, 'window', plan, async (bench) => {
     const handle = await bench.start(bench.input([{ pypi: 'alpha' }], { width: 3 }));
     await eventually('three instances at the gate', () => gate.waiting().length === 3);
     expect((await progressOf(handle)).running).toEqual(['a-00', 'a-01', 'a-02']);
@@ -64,14 +65,17 @@ test('The window stays full and never over-full, follows a resize, and holds sti
 
     await handle.executeUpdate('pause');
     gate.open('a-00');
-    await eventually('one has ended', async () => (await progressOf(handle)).counts.accepted === 2);
+    await eventually(
+      'two have ended',
+      async () => (await progressOf(handle)).counts.rejected.no_runtime === 2,
+    );
     expect(await progressOf(handle)).toMatchObject({ state: 'paused', width: 5 });
     expect((await progressOf(handle)).running).toHaveLength(4);
 
     await handle.executeUpdate('resume');
     await eventually('full again', async () => (await progressOf(handle)).running.length === 5);
     gate.openAll();
-    expect(await handle.result()).toMatchObject({ published: 12 });
+    expect(await handle.result()).toMatchObject({ counts: { rejected: { no_runtime: 12 } } });
   });
 });
 

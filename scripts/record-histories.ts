@@ -1,0 +1,144 @@
+/**
+ * Records histories of every workflow on stub activities into `test/histories/`, for the replay test.
+ *
+ * A history is a promise to campaigns that are running while the code changes: a file that is there is never recorded
+ * again, least of all to make a failing replay pass. A change that must break replay belongs behind `patched()`, or is
+ * made under a new queue version. New shapes of life get new files, named after what they guard.
+ *
+ *   node scripts/record-histories.ts
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
+import pino from 'pino';
+import { workflowIds } from '../src/domain/ids.ts';
+import {
+  DEFAULT_CAMPAIGN_OPTIONS,
+  QUEUE_ROLES,
+  SEARCH_ATTRIBUTES,
+  scopedWorkflowId,
+  taskQueue,
+} from '../src/domain/messages.ts';
+import type { CampaignInput, EvaluationInput } from '../src/domain/messages.ts';
+import { defaultCacheDir } from '../src/setup/state.ts';
+import { findTemporalBinary } from '../src/setup/temporalBinary.ts';
+import { bundleWorkflows } from '../src/workers/bundle.ts';
+import { startWorkers } from '../src/workers/main.ts';
+import { ensureSearchAttributes } from '../src/setup/temporalConnection.ts';
+import { createStubs, fakeRef } from '../test/support/stubs.ts';
+import type { StubPlan } from '../test/support/stubs.ts';
+
+const FOLDER = join(import.meta.dirname, '..', 'test', 'histories');
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+
+const { path } = await findTemporalBinary({ cacheDir: defaultCacheDir(), say });
+const env = await TestWorkflowEnvironment.createLocal({
+  server: { executable: { type: 'existing-path', path } },
+});
+await ensureSearchAttributes(env.connection, env.namespace ?? 'default');
+say(`search attributes: ${Object.keys(SEARCH_ATTRIBUTES).join(', ')}`);
+const bundle = await bundleWorkflows();
+await mkdir(FOLDER, { recursive: true });
+
+/** Runs `work` with workers on stub activities and queues of its own. */
+async function withWorkers(prefix: string, plan: StubPlan, work: () => Promise<void>): Promise<void> {
+  const workers = await startWorkers({
+    roles: QUEUE_ROLES,
+    connection: env.nativeConnection,
+    place: { queuePrefix: prefix, namespace: 'default', sizing: { sandboxSlots: 8, miningPerSecond: null } },
+    activities: createStubs(env, plan).activities,
+    bundle,
+    log: pino({ level: 'silent' }),
+  });
+  await work().finally(() => workers.stop());
+}
+
+async function save(name: string, workflowId: string, runId?: string): Promise<void> {
+  const file = join(FOLDER, `${name}.json`);
+  if (existsSync(file)) return say(`kept     ${name}`);
+  const history = await env.client.workflow.getHandle(workflowId, runId).fetchHistory();
+  await writeFile(file, `${historyToJSON(history)}\n`);
+  say(`recorded ${name} (${history.events?.length ?? 0} events)`);
+}
+
+const campaignInput = (prefix: string, options: Partial<CampaignInput['options']> = {}): CampaignInput => ({
+  name: 'camp',
+  queuePrefix: prefix,
+  sources: [{ pypi: 'alpha' }, { pypi: 'beta', maxInstances: 1 }],
+  options: { ...DEFAULT_CAMPAIGN_OPTIONS, width: 2, ...options },
+});
+
+async function runCampaign(
+  input: CampaignInput,
+): Promise<{ readonly id: string; readonly firstRun: string }> {
+  const id = scopedWorkflowId(input.queuePrefix, workflowIds.campaign(input.name));
+  const handle = await env.client.workflow.start('campaign', {
+    workflowId: id,
+    taskQueue: taskQueue(input.queuePrefix, 'control'),
+    args: [input],
+  });
+  await handle.executeUpdate('pause', { args: [] });
+  await handle.executeUpdate('resize', { args: [{ width: 3 }] });
+  await handle.executeUpdate('resume', { args: [] });
+  await handle.result();
+  return { id, firstRun: handle.firstExecutionRunId };
+}
+
+const instance = (prefix: string, id: string): string =>
+  scopedWorkflowId(prefix, workflowIds.instance('camp', id));
+
+const candidates = {
+  'pypi:alpha': ['a-0', 'a-1!too_large', 'a-2', 'a-3'],
+  'pypi:beta': ['b-0', 'b-1'],
+};
+
+const pages = 'histories-pages';
+await withWorkers(
+  pages,
+  { candidates, rejected: (id) => (id === 'a-2' ? { reason: 'flaky', detail: 'it wavers' } : undefined) },
+  async () => {
+    const { id, firstRun } = await runCampaign(campaignInput(pages, { pageSize: 2 }));
+    await save('campaign-continues-as-new', id, firstRun);
+    await save('campaign-last-page-assembles', id);
+    await save('instance-published-by-the-prover', instance(pages, 'a-0'));
+    await save('instance-rejected-at-first-decision', instance(pages, 'a-2'));
+    await save('environment-answers-many', scopedWorkflowId(pages, workflowIds.environment('k'.repeat(64))));
+  },
+);
+
+const cutoffs = 'histories-cutoffs';
+const plan: StubPlan = {
+  candidates: { 'pypi:alpha': ['a-0'], 'pypi:beta': ['b-0'] },
+  keyOf: (policy) => (policy === 'quarter' ? 'q' : 'm').repeat(64),
+  brokenKeys: ['q'.repeat(64)],
+  disagree: true,
+};
+await withWorkers(cutoffs, plan, async () => {
+  await runCampaign(campaignInput(cutoffs));
+  await save('instance-next-cutoff-and-full-variant', instance(cutoffs, 'a-0'));
+});
+
+const evaluations = 'histories-evaluation';
+await withWorkers(evaluations, { candidates: {} }, async () => {
+  const input: EvaluationInput = {
+    runId: 'run',
+    queuePrefix: evaluations,
+    manifest: fakeRef('manifest'),
+    total: 7,
+    width: 2,
+    pageSize: 4,
+  };
+  const id = scopedWorkflowId(evaluations, workflowIds.evaluation('run'));
+  const handle = await env.client.workflow.start('evaluation', {
+    workflowId: id,
+    taskQueue: taskQueue(evaluations, 'control'),
+    args: [input],
+  });
+  await handle.result();
+  await save('evaluation-first-page', id, handle.firstExecutionRunId);
+  await save('evaluation-reports', id);
+});
+
+await env.teardown();
