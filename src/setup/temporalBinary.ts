@@ -128,7 +128,7 @@ async function build(
   if (!has.ok) throw new Error(threeWays('there is no Go to build it with'));
   const { bavail, bsize } = await statfs(cacheDir);
   if (bavail * bsize < BUILD_BYTES) throw new Error(threeWays(`the build needs 5 GiB free in ${cacheDir}`));
-  say(`Temporal CLI: building it once with go install ${CLI_MODULE} (about 3 minutes)`);
+  say(`Temporal CLI: building it once with go install ${CLI_MODULE} (3 to 5 minutes on two idle cores)`);
   const startedAt = Date.now();
   const minutes = setInterval(() => {
     say(`Temporal CLI: still building, ${Math.round((Date.now() - startedAt) / 1000)} s`);
