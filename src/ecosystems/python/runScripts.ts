@@ -138,13 +138,13 @@ export const TEST_ENVIRONMENT: Readonly<Record<string, string>> = {
 };
 
 /** The runner with the options that give its words their form; exported images run the same, without a results file. */
-export const runnerCommand = (config: RunnerConfig, results: readonly string[]): readonly string[] => [
-  `${venv}/bin/python`,
-  ...['-m', 'pytest', '-c', `${repo}/${config.fileName}`, `--rootdir=${repo}`],
-  ...['-p', 'no:cacheprovider', '-p', 'no:randomly', '-p', 'no:sugar'],
-  ...['-o', 'junit_family=xunit1', ...results],
-  ...['-rA', '--tb=short', '--color=no', '--continue-on-collection-errors'],
-];
+export const runnerCommand = (config: RunnerConfig, results: readonly string[]): readonly string[] =>
+  [
+    [`${venv}/bin/python`, '-m', 'pytest', '-c', `${repo}/${config.fileName}`, `--rootdir=${repo}`],
+    ['-p', 'no:cacheprovider', '-p', 'no:randomly', '-p', 'no:sugar'],
+    ['-o', 'junit_family=xunit1', ...results],
+    ['-rA', '--tb=short', '--color=no', '--continue-on-collection-errors'],
+  ].flat();
 
 /**
  * Runs the tests as the test user, then ends whatever they left running, so that nobody writes results after the runner.
