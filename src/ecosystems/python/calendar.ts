@@ -45,11 +45,14 @@ export function toolCutoff(cutoff: IsoTime, runtimeReleasedAt: string): IsoTime 
  */
 const EDITABLE_INSTALLS_SINCE: IsoTime = '2022-10-01T00:00:00Z';
 
-/** Cut-off of build back ends: the calendar's, but never before editable installs nor before the runtime is known. */
-export function backendCutoff(cutoff: IsoTime, runtimeReleasedAt: string): IsoTime | null {
-  const tools = toolCutoff(cutoff, runtimeReleasedAt);
-  const wanted = [tools ?? cutoff, EDITABLE_INSTALLS_SINCE].toSorted().at(-1) ?? cutoff;
-  return wanted === cutoff ? null : wanted;
+/**
+ * Cut-off of build back ends. They are not under test and weigh more than everything else in most environments, so they
+ * are taken as of the year's beginning: one setuptools per year rather than four. Never before editable installs, nor
+ * before the runtime was known to them.
+ */
+export function backendCutoff(cutoff: IsoTime, runtimeReleasedAt: string): IsoTime {
+  const tools = toolCutoff(cutoff, runtimeReleasedAt) ?? '';
+  return [iso(floorTo(12, cutoff)), EDITABLE_INSTALLS_SINCE, tools].toSorted().at(-1) ?? cutoff;
 }
 
 /** The same day so many years later (negative: earlier). */

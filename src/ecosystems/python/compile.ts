@@ -20,8 +20,8 @@ export interface CompileInput {
   readonly cutoff: IsoTime;
   /** Later cut-off of the runner where the runtime is younger than the cut-off. */
   readonly toolCutoff: IsoTime | null;
-  /** The same for build back ends, which must also know editable installs; see `backendCutoff`. */
-  readonly backendCutoff: IsoTime | null;
+  /** Cut-off of build back ends: coarser than the calendar's, see `backendCutoff`. */
+  readonly backendCutoff: IsoTime;
   readonly month: IsoTime;
   readonly exact: IsoTime;
   /** Run-time and build requirements, and the runner: all must resolve. */
@@ -146,9 +146,9 @@ export function nextAttempt(input: CompileInput, attempt: Attempt, output: strin
     const others = attempt.optional.filter((line) => line !== culprit);
     return { ...attempt, optional: loose === culprit ? others : [...new Set([...others, loose])].toSorted() };
   }
-  if (hopeless(input, output)) return null;
-  if (attempt.relaxedTo === null) return { ...attempt, relaxedTo: input.month };
-  if (attempt.relaxedTo !== input.exact) return { ...attempt, relaxedTo: input.exact };
+  if (hopeless(input, output)) return null; // tools of a later day would not help
+  const later = [input.cutoff, input.month, input.exact].find((date) => date > (attempt.relaxedTo ?? ''));
+  if (later !== undefined) return { ...attempt, relaxedTo: later };
   return attempt.optional.length > 0 ? { ...attempt, optional: [] } : null;
 }
 
@@ -210,7 +210,7 @@ export async function compileOnce(
 function flagsOf(input: CompileInput, attempt: Attempt): readonly string[] {
   const dates = new Map<string, IsoTime>();
   const allow = (tools: readonly string[], date: IsoTime | null): void => {
-    if (date === null || date <= input.cutoff) return;
+    if (date === null) return;
     for (const tool of tools) if (date > (dates.get(tool) ?? '')) dates.set(tool, date);
   };
   allow(RUNNER_TOOLS, input.toolCutoff);

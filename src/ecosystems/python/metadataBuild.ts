@@ -11,7 +11,7 @@ export interface MetadataBuildInput {
   /** Version that scm-versioned projects are told. */
   readonly version: string;
   readonly cutoff: IsoTime;
-  readonly toolCutoff: IsoTime | null;
+  readonly backendCutoff: IsoTime;
 }
 
 export type MetadataBuild =
@@ -51,13 +51,10 @@ export async function buildMetadata(
   await container.exec(['mkdir', '-p', '/tmp/source']);
   await container.sandbox.putTree(tree, '/tmp/source');
   const tools = input.requires.map((line) => /^[a-z0-9-]+/.exec(line)?.[0] ?? line);
-  const dates =
-    input.toolCutoff === null
-      ? []
-      : [...new Set(['setuptools', 'wheel', ...tools])].flatMap((name) => [
-          '--exclude-newer-package',
-          `${name}=${input.toolCutoff}`,
-        ]);
+  const dates = [...new Set(['setuptools', 'wheel', ...tools])].flatMap((name) => [
+    '--exclude-newer-package',
+    `${name}=${input.backendCutoff}`,
+  ]);
   const requires = input.requires.flatMap((line) => ['--with', line]);
   const result = await container.exec(
     [

@@ -201,7 +201,7 @@ async function dependenciesOf(
         requires: canonicalRequirements(project.buildRequires),
         version: candidate.baseVersion ?? '0',
         cutoff,
-        toolCutoff: tools,
+        backendCutoff: tools,
       }),
     ));
   if (known === null) await deps.records.record(name, built);
@@ -277,6 +277,9 @@ async function resolution(
   const { lockText, ...facts } = compiled.value;
   const lock = await deps.store.put(lockText);
   const value: ResolutionRecord = { schema: 1, ...facts, lock, cutoff, runtimeRule, testSources };
-  const stored = await deps.records.record(facts.relaxedTo === null ? plain : relaxed, value);
+  const stored = await deps.records.record(
+    facts.relaxedTo === null || facts.relaxedTo === cutoff ? plain : relaxed,
+    value,
+  );
   return { ok: true, value: stored.value };
 }

@@ -1,4 +1,4 @@
-import { satisfies, valid } from '@renovatebot/pep440';
+import { satisfies, validRange } from '@renovatebot/pep440';
 import type { IsoTime } from '../../domain/types.ts';
 import type { RuntimeBase } from '../../sandbox/types.ts';
 
@@ -40,14 +40,8 @@ const mended = (specifier: string): string => specifier.replace(/([<>]=?\s*[\d.]
 export function admits(requiresPython: string | null, runtimeVersion: string): boolean {
   if (requiresPython === null || requiresPython.trim() === '') return true;
   const specifier = mended(requiresPython);
-  try {
-    return ['0', '1', '25'].some((patch) => {
-      const version = `${runtimeVersion}.${patch}`;
-      return valid(version) !== null && satisfies(version, specifier);
-    });
-  } catch {
-    return true;
-  }
+  if (!validRange(specifier)) return true;
+  return ['0', '1', '25'].some((patch) => satisfies(`${runtimeVersion}.${patch}`, specifier));
 }
 
 /**

@@ -8,12 +8,25 @@
  * with the next attempt; files are only ever added or deleted, never written in place, since they are shared.
  */
 export const STORE_PROGRAM = String.raw`
-import fcntl, hashlib, json, os, re, shutil, subprocess, sys, uuid
+import fcntl, functools, hashlib, json, os, re, shutil, subprocess, sys, time, uuid
 
 request = json.load(sys.stdin)
 ROOT = request.get("root", "/store")
 RULES = request.get("rules", {})
 CACHE, FULL = ROOT + "/cache", ROOT + "/cache-full"
+
+STEPS = {}
+
+def timed(function):
+    """Adds up milliseconds by step: the answer says where the time went."""
+    @functools.wraps(function)
+    def wrapper(*arguments):
+        started = time.monotonic()
+        try:
+            return function(*arguments)
+        finally:
+            STEPS[function.__name__] = round(STEPS.get(function.__name__, 0) + (time.monotonic() - started) * 1000)
+    return wrapper
 
 def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -40,6 +53,7 @@ def walk_files(top):
 
 # ---- installing -------------------------------------------------------------------------------------------------
 
+@timed
 def install(target, cache, lock_file, offline):
     command = ["uv", "pip", "install", "--target", target, "--python", "python3", "--no-deps", "--require-hashes",
                "--link-mode", "hardlink", "--no-progress", "--quiet", "-r", lock_file]
@@ -126,6 +140,7 @@ def prune_archive(archive):
 def treatment(name):
     return "kept" if name in RULES["exceptions"] else RULES["version"]
 
+@timed
 def prune_cache(wanted):
     """Prunes archives that are new; drops those of wanted packages that were pruned by other rules."""
     archives = CACHE + "/archive-v0"
@@ -174,6 +189,7 @@ def link_tree(source, target):
             os.unlink(target)
         os.link(source, target)
 
+@timed
 def link_from_full(wanted):
     os.makedirs(CACHE, exist_ok=True)
     for bucket in os.listdir(FULL):
@@ -230,6 +246,7 @@ def fill(kind, target, lock_file, wanted):
 
 # ---- describing an environment ------------------------------------------------------------------------------------
 
+@timed
 def index_of(top):
     """Path, size and git blob id of each Python file, and every top-level name."""
     files = []
@@ -241,8 +258,13 @@ def index_of(top):
             files.append([os.path.relpath(path, top), len(content), oid])
     return {"files": files, "top": sorted(os.listdir(top))}
 
+def installed_names(top):
+    found = (re.fullmatch(r"(.+?)-[^-]+\.(?:dist|egg)-info", name) for name in os.listdir(top))
+    return {normal(match.group(1)) for match in found if match}
+
 OWN = re.compile(r"\.dist-info/(?:RECORD|INSTALLER|REQUESTED|direct_url\.json|uv_cache\.json|uv_build\.json)$|^bin/")
 
+@timed
 def describe(top):
     size = files = copied = 0
     for path in walk_files(top):
@@ -285,10 +307,11 @@ def realise():
         lock_file = write_lock()
         wanted = {normal(name): version for name, version in request["pins"].items()}
         ok, text, origin = fill(kind, temporary, lock_file, wanted)
-        if not ok:
-            shutil.rmtree(temporary, ignore_errors=True)
-            return {"status": "failed", "output": text}
         os.makedirs(temporary, exist_ok=True)  # an empty lock makes no folder
+        lacking = sorted(set(wanted) - installed_names(temporary)) if ok else []
+        if not ok or lacking:
+            shutil.rmtree(temporary, ignore_errors=True)
+            return {"status": "failed", "output": text if not ok else "The installer left out " + ", ".join(lacking)}
         for name in (".lock", "CACHEDIR.TAG"):
             if os.path.exists(os.path.join(temporary, name)):
                 os.unlink(os.path.join(temporary, name))
@@ -304,7 +327,7 @@ def realise():
         os.chmod(temporary, 0o755)
         os.rename(temporary, final)
         write_json(marker, metadata)
-        return dict(metadata, status="ok", served=False, index=index)
+        return dict(metadata, status="ok", served=False, index=index, steps=STEPS)
 
 def write_lock():
     lock_file = "/tmp/" + uuid.uuid4().hex + ".txt"
