@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type Docker from 'dockerode';
 import { execa } from 'execa';
-import { cutText, infraFailure } from '../domain/failures.ts';
+import { cutText, FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
 import { debianMirror, readAptSources } from './aptSources.ts';
 import { dockerCall } from './errors.ts';
 import { LABELS } from './labels.ts';
@@ -40,7 +40,8 @@ export async function bootstrapImage(input: BootstrapInput): Promise<void> {
     const hook = join(work, 'customize.sh');
     await writeFile(hook, customizeScript(debs, uv), { mode: 0o755 });
     const log = join(work, 'mmdebstrap.log');
-    const run = execa('mmdebstrap', commandLine(input, debs, hook), {
+    const [program, ...args] = [...mortalPrefix(), 'mmdebstrap', ...commandLine(input, debs, hook)];
+    const run = execa(program, args, {
       stdin: 'ignore',
       buffer: false,
       reject: false,
@@ -66,6 +67,15 @@ export async function bootstrapImage(input: BootstrapInput): Promise<void> {
     await removeTree(work);
   }
 }
+
+/**
+ * Makes the build die with us, also on SIGKILL (mmdebstrap itself ignores signals while apt runs): a process namespace
+ * whose first process the kernel kills, and with it all others. Needs root; without, an orphan ends at its broken pipe.
+ */
+const mortalPrefix = (): readonly [string, ...string[]] | readonly [] =>
+  process.getuid?.() === 0
+    ? ['setpriv', '--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child', '--mount-proc']
+    : [];
 
 function commandLine(input: BootstrapInput, debs: string, hook: string): readonly string[] {
   const mirror = debianMirror(readAptSources(), [
@@ -136,14 +146,29 @@ export async function followProgress(docker: Docker, events: NodeJS.ReadableStre
   });
 }
 
-function bootstrapFailure(suite: string, log: string): Error {
-  const lines = log.split('\n').filter((line) => line !== '' && !line.startsWith('I:'));
-  const why = lines.slice(-8).join(' ').trim();
+/** What apt and dpkg themselves said, without mmdebstrap's account of how it called them. */
+const NOISE = /^(I:|W:|Reading|Building|E: (setup failed|mmdebstrap failed|apt-get -o|command failed))|^\s*$/;
+
+/** Exported for its test. */
+export function bootstrapFailure(suite: string, log: string): Error {
+  const missing = /Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation candidate/.exec(
+    log,
+  );
+  if (missing !== null) {
+    const name = missing[1] ?? missing[2] ?? '';
+    return permanentFailure(FAILURE_TYPES.notFound, `Debian ${suite} has no package ${name}.`);
+  }
+  const why = log
+    .split('\n')
+    .filter((line) => !NOISE.test(line))
+    .slice(-6)
+    .join(' ');
   return infraFailure(
     cutText(
       `The base image of Debian ${suite} could not be made by mmdebstrap: ${why || 'it said nothing'}`,
       1_500,
     ),
+    { type: /no space left on device/i.test(log) ? FAILURE_TYPES.noDisk : FAILURE_TYPES.infra },
   );
 }
 
@@ -160,5 +185,5 @@ async function removeTree(folder: string): Promise<void> {
       () => false,
     )
   )
-    await rm(folder, { recursive: true, force: true });
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
 }

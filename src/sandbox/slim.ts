@@ -58,6 +58,7 @@ rm -rf usr/lib/*/perl usr/share/perl usr/share/perl5 usr/lib/*/libperl.so* usr/s
 rm -rf usr/lib/python3*/idlelib usr/lib/python3*/tkinter usr/lib/python3*/turtledemo usr/lib/python3*/pydoc_data
 rm -f usr/lib/python3*/EXTERNALLY-MANAGED
 for name in c m mvec asan tsan ubsan lsan hwasan; do rm -f usr/lib/*/lib$name.a usr/lib/*/lib$name-*.a usr/lib/gcc/*/*/lib$name.a; done
+rm -f usr/bin/*-lto-dump* usr/lib/*/lib[atl]san.so* usr/lib/*/libubsan.so* usr/lib/*/libgprofng*
 rm -f usr/lib/python3*/config-*/libpython*.a usr/lib/*/libpython*.a
 rm -rf var/cache/* var/log/* var/lib/apt var/lib/dpkg/*-old var/lib/dpkg/info/*.md5sums var/lib/dpkg/info/*.templates
 rm -rf tmp/* etc/resolv.conf etc/hostname etc/machine-id etc/.pwd.lock

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Readable } from 'node:stream';
 import { extract, pack } from 'tar-stream';
 import { SANDBOX_PATHS, SANDBOX_USERS, type Sandbox } from '../../src/sandbox/types.ts';
 import { testInstallation, type TestInstallation } from '../support/docker.ts';
@@ -70,7 +71,7 @@ describe('files', () => {
     tar.entry({ name: 'sub/a.bin', uid: 1000, gid: 1000, mode: 0o640 }, content);
     tar.entry({ name: 'sub/root.txt', uid: 0, gid: 0, mode: 0o644 }, 'root');
     tar.finalize();
-    await sandbox.putTree(tar as unknown as import('node:stream').Readable, '/testbed');
+    await sandbox.putTree(tar as unknown as Readable, '/testbed');
     expect(await sandbox.getFile('/testbed/sub/a.bin', 100)).toEqual(content);
     expect(await shell('stat -c "%u:%g %a" /testbed/sub/a.bin')).toBe('0 1000:1000 640');
     expect(await shell('echo x >> /testbed/sub/root.txt')).toMatch(/Permission denied/);
