@@ -1,10 +1,9 @@
-import { join } from 'node:path';
 import { pino } from 'pino';
-import { campaignReportWriter } from '../report/campaign.ts';
+import { createDependencies, type Dependencies } from '../setup/compose.ts';
 import { ensureDocker } from '../setup/docker.ts';
 import { openSession, type Session } from '../setup/session.ts';
 import { readSettings, type Settings } from '../setup/settings.ts';
-import { createFsArtefactStore } from '../store/fs.ts';
+import { openState } from '../setup/state.ts';
 import type { Output } from './output.ts';
 
 /** Options that every command has. */
@@ -13,12 +12,17 @@ export interface GlobalOptions {
   readonly state?: string;
 }
 
+interface Needs {
+  /** A Docker daemon must answer, and is started where that is possible. */
+  readonly docker: boolean;
+}
+
 export function settingsFrom(options: GlobalOptions): Settings {
   const settings = readSettings();
   return options.state === undefined ? settings : { ...settings, stateDir: options.state };
 }
 
-export const createLog = (settings: Settings): pino.Logger =>
+const createLog = (settings: Settings): pino.Logger =>
   pino(
     {
       level: settings.logLevel,
@@ -36,29 +40,41 @@ export const createLog = (settings: Settings): pino.Logger =>
     pino.destination({ dest: 2, sync: true }),
   );
 
-/** Opens the installation for one command and closes it whatever happens. */
+async function prepare(
+  options: GlobalOptions,
+  output: Output,
+  needs: Needs,
+): Promise<{ readonly settings: Settings; readonly log: pino.Logger }> {
+  const settings = settingsFrom(options);
+  const log = createLog(settings);
+  if (needs.docker) await ensureDocker({ log, say: output.say, cacheDir: settings.cacheDir });
+  return { settings, log };
+}
+
+/** Opens the installation with Temporal for one command, and closes it whatever happens. */
 export async function withSession<T>(
   options: GlobalOptions,
   output: Output,
   use: (session: Session) => Promise<T>,
-  needs: { readonly docker: boolean } = { docker: false },
+  needs: Needs = { docker: false },
 ): Promise<T> {
-  const settings = settingsFrom(options);
-  const log = createLog(settings);
-  if (needs.docker) await ensureDocker({ log, say: output.say, cacheDir: settings.cacheDir });
-  const session = await openSession({
-    settings,
-    log,
-    say: output.say,
-    writeReport: campaignReportWriter({
-      stateDir: settings.stateDir,
-      store: createFsArtefactStore(join(settings.stateDir, 'artefacts')),
-      log,
-    }),
-  });
+  const session = await openSession({ ...(await prepare(options, output, needs)), say: output.say });
   try {
     return await use(session);
   } finally {
     await session.close();
   }
+}
+
+/** The installation without Temporal: for commands that read and write files or images. */
+export async function withDependencies<T>(
+  options: GlobalOptions,
+  output: Output,
+  use: (deps: Dependencies) => Promise<T>,
+  needs: Needs = { docker: false },
+): Promise<T> {
+  const { settings, log } = await prepare(options, output, needs);
+  return use(
+    await createDependencies({ state: await openState(settings.stateDir), settings, log, say: output.say }),
+  );
 }

@@ -19,8 +19,8 @@ export interface StorageFigures {
 export interface BuildReportDeps {
   readonly store: ArtefactStore;
   readonly stateDir: string;
-  /** Measures the store for so many instances; null when it cannot be measured. */
-  readonly measureStorage: (campaign: string, instances: number) => Promise<StorageFigures | null>;
+  /** Measures what the campaign's rows hold; null when it cannot be measured. */
+  readonly measureStorage: (campaign: string, rows: readonly InstanceRow[]) => Promise<StorageFigures | null>;
 }
 
 /** The files that `assembleCampaign` wrote. Throws NotFound when the campaign has none yet. */
@@ -57,7 +57,7 @@ export async function buildCampaignReport(deps: BuildReportDeps, campaign: strin
   }
   const labels = [...evidence.values()].map((entry) => entry.labels);
   const usage = labels.length === 0 ? null : labelUsagePer1000(labels);
-  const storage = await deps.measureStorage(campaign, rows.length);
+  const storage = await deps.measureStorage(campaign, rows);
   return {
     campaign,
     finished: funnel.finished,

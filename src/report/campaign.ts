@@ -1,33 +1,147 @@
+import { readFile, stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import type { BaseImages, SandboxDriver } from '../sandbox/types.ts';
+import { measurePackageStore } from '../store/packageStore.ts';
 import type { ArtefactStore } from '../store/types.ts';
-import { buildCampaignReport, type BuildReportDeps } from './build.ts';
-import { writeCampaignReport } from './write.ts';
+import { buildCampaignReport, type StorageFigures } from './build.ts';
+import type { CampaignReport } from './model.ts';
+import { writeAtomically, writeCampaignReport } from './write.ts';
+
+export interface ReportWriterDeps {
+  readonly stateDir: string;
+  readonly installation: string;
+  readonly store: ArtefactStore;
+  readonly driver: SandboxDriver;
+  readonly baseImages: BaseImages;
+  readonly log: Logger;
+}
+
+/** The few figures of a report that scripts ask for; `figures.json` beside the dataset. */
+export interface CampaignFigures {
+  readonly uniqueBytesPerInstance: number | null;
+  readonly labels: {
+    readonly labeler: string;
+    readonly means: {
+      readonly issue_clarity: number;
+      readonly test_fairness: number;
+      readonly effort: number;
+    };
+    readonly tokens_per_1000: number;
+    readonly usd_per_1000: number | null;
+  } | null;
+}
 
 /** Returns the function that writes `<state>/campaigns/<name>/report/` and answers the path of its first page. */
-export function campaignReportWriter(deps: {
-  readonly stateDir: string;
-  readonly store: ArtefactStore;
-  readonly measureStorage?: BuildReportDeps['measureStorage'];
-  readonly log: Logger;
-}): (campaign: string) => Promise<string> {
-  const measure = deps.measureStorage;
+export function campaignReportWriter(deps: ReportWriterDeps): (campaign: string) => Promise<string> {
   return async (campaign) => {
     const report = await buildCampaignReport(
       {
         store: deps.store,
         stateDir: deps.stateDir,
         // a report without storage figures is worth more than no report
-        measureStorage: async (name, instances) =>
-          measure === undefined
-            ? null
-            : measure(name, instances).catch((error: unknown) => {
-                deps.log.warn({ error }, 'the package store could not be measured');
-                return null;
-              }),
+        measureStorage: (name, rows) =>
+          measureCampaignStorage(deps, name, rows).catch((error: unknown) => {
+            deps.log.warn({ err: error }, 'the package store could not be measured');
+            return null;
+          }),
       },
       campaign,
     );
-    return writeCampaignReport(report, join(deps.stateDir, 'campaigns', campaign, 'report'));
+    const dir = join(deps.stateDir, 'campaigns', campaign);
+    await writeAtomically(join(dir, 'figures.json'), `${JSON.stringify(figuresOf(report), null, 2)}\n`);
+    return writeCampaignReport(report, join(dir, 'report'));
+  };
+}
+
+export async function readCampaignFigures(
+  stateDir: string,
+  campaign: string,
+): Promise<CampaignFigures | null> {
+  const text = await readFile(join(stateDir, 'campaigns', campaign, 'figures.json'), 'utf8').catch(
+    () => null,
+  );
+  return text === null ? null : (JSON.parse(text) as CampaignFigures);
+}
+
+/** Bytes that the campaign's instances hold over the base images: their environments' inodes once, and their rows. */
+async function measureCampaignStorage(
+  deps: ReportWriterDeps,
+  campaign: string,
+  rows: readonly {
+    readonly environment: {
+      readonly key: string;
+      readonly variant: string;
+      readonly base: string;
+      readonly runtime_version: string;
+    };
+  }[],
+): Promise<StorageFigures | null> {
+  const first = rows[0];
+  if (first === undefined) return null;
+  const image = await deps.baseImages.ensure(first.environment.base, first.environment.runtime_version, []);
+  const sizes = await measurePackageStore(
+    { driver: deps.driver, image },
+    { installation: deps.installation, host: hostname(), campaign },
+  );
+  const keys = new Set(rows.map(({ environment }) => `${environment.variant}/${environment.key}`));
+  const used = sizes.environments.filter(({ key, variant }) => keys.has(`${variant}/${key}`));
+  const environmentBytes = used.reduce((sum, { sharedOutBytes }) => sum + sharedOutBytes, 0);
+  const datasetBytes = (await stat(join(deps.stateDir, 'campaigns', campaign, 'dataset.jsonl'))).size;
+  const images = (await deps.baseImages.sizes()).filter(({ image: name }) =>
+    rows.some(({ environment }) => name.includes(`-py${environment.runtime_version}`)),
+  );
+  return {
+    uniqueBytesPerInstance: Math.round((environmentBytes + datasetBytes) / rows.length),
+    lines: [
+      {
+        what: 'environments',
+        bytes: environmentBytes,
+        note: `${used.length} for ${rows.length} instances; every inode once, files that other campaigns' environments use too counted in part`,
+      },
+      { what: 'dataset', bytes: datasetBytes, note: 'rows with patches, texts and locks' },
+      ...images.map(({ image: name, bytes }) => ({
+        what: `base image ${name}`,
+        bytes,
+        note: 'shared by every campaign and installation on this daemon; not in the figure per instance',
+      })),
+      {
+        what: 'unreferenced cache',
+        bytes: sizes.cacheOnlyBytes,
+        note: 'package cache that no environment uses: index pages, older packages',
+      },
+      {
+        what: 'working cache',
+        bytes: sizes.workingBytes,
+        note: 'full variants for proving the pruning; gc empties it',
+      },
+      {
+        what: 'copy fallbacks',
+        bytes: sizes.copiedBytes,
+        note: 'files that could not be hardlinked: a loss',
+      },
+    ],
+  };
+}
+
+function figuresOf(report: CampaignReport): CampaignFigures {
+  const mean = (of: (instance: CampaignReport['instances'][number]) => number): number =>
+    report.instances.reduce((sum, instance) => sum + of(instance), 0) / report.instances.length;
+  return {
+    uniqueBytesPerInstance: report.uniqueBytesPerInstance,
+    labels:
+      report.labelCost === null
+        ? null
+        : {
+            labeler: report.labelCost.labeler,
+            means: {
+              issue_clarity: mean(({ labels }) => labels.issue_clarity.score),
+              test_fairness: mean(({ labels }) => labels.test_fairness.score),
+              effort: mean(({ labels }) => labels.effort.score),
+            },
+            tokens_per_1000: report.labelCost.tokensPer1000,
+            usd_per_1000: report.labelCost.usdPer1000,
+          },
   };
 }

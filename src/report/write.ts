@@ -19,3 +19,10 @@ export async function writeCampaignReport(report: CampaignReport, dir: string): 
   await rename(fresh, dir);
   return join(dir, 'index.html');
 }
+
+/** A reader sees the old file or the new one, never half of it. */
+export async function writeAtomically(path: string, text: string): Promise<void> {
+  const partial = `${path}.${process.pid}.tmp`;
+  await writeFile(partial, text);
+  await rename(partial, path);
+}

@@ -21,6 +21,7 @@ import { pythonRunner } from '../export/pythonImages.ts';
 import { createHeuristicLabeler } from '../labeling/heuristic.ts';
 import { createLabeler } from '../labeling/spice.ts';
 import type { Labeler } from '../labeling/types.ts';
+import { campaignReportWriter } from '../report/campaign.ts';
 import { createBaseImages } from '../sandbox/baseImages.ts';
 import { connectDocker, createDockerDriver } from '../sandbox/docker.ts';
 import type { BaseImages, SandboxDriver } from '../sandbox/types.ts';
@@ -54,8 +55,8 @@ export interface Dependencies {
   readonly evaluator: Evaluator;
   readonly labeler: Labeler;
   readonly openSource: (source: SourceSpec, limits: MineLimits) => CandidateSource;
-  /** Writes a campaign's HTML report and returns its path; null until somebody sets one. */
-  readonly writeReport: ((campaign: string) => Promise<string>) | null;
+  /** Writes a campaign's HTML report and returns its path. */
+  readonly writeReport: (campaign: string) => Promise<string>;
 }
 
 export interface DependencyOptions {
@@ -64,7 +65,6 @@ export interface DependencyOptions {
   readonly log: Logger;
   /** One line for a person, on stderr: what is being made and why it takes long. */
   readonly say: (line: string) => void;
-  readonly writeReport?: (campaign: string) => Promise<string>;
 }
 
 /**
@@ -99,7 +99,7 @@ export async function createDependencies(options: DependencyOptions): Promise<De
     evaluator: createEvaluator({ store, records, ecosystem: ecosystemFor(null), log }),
     labeler: labelerOf(settings, log),
     openSource: sourceOpener({ settings, installer, store, mirrors, log }),
-    writeReport: options.writeReport ?? null,
+    writeReport: campaignReportWriter({ stateDir: state.dir, installation: state.installation, ...base }),
   };
 }
 

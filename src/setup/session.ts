@@ -36,14 +36,13 @@ export async function openSession(options: {
   readonly settings: Settings;
   readonly log: Logger;
   readonly say: (line: string) => void;
-  readonly writeReport?: (campaign: string) => Promise<string>;
 }): Promise<Session> {
   const { settings, log, say } = options;
-  installRuntime(log);
   const state = await openState(settings.stateDir);
   const temporal = await ensureTemporal({ state, settings, say, log });
   const deps = await createDependencies({ ...options, state });
-  const { client, close } = await connectClient(temporal);
+  const connected = await connectClient(temporal);
+  const { client } = connected;
   const place = workerPlace(settings, temporal.namespace);
   const connections: NativeConnection[] = [];
   return {
@@ -55,6 +54,7 @@ export async function openSession(options: {
     records: deps.records,
     queuePrefix: place.queuePrefix,
     async startWorkers(roles = QUEUE_ROLES) {
+      installRuntime(log); // not before: an idle native runtime keeps a process alive
       const connection = await NativeConnection.connect(temporal.connectionOptions);
       connections.push(connection);
       return startWorkers({
@@ -67,7 +67,7 @@ export async function openSession(options: {
       });
     },
     async close() {
-      await close();
+      await connected.close();
       for (const connection of connections) await connection.close();
     },
   };

@@ -1,0 +1,86 @@
+import type { Command } from 'commander';
+import { QUEUE_ROLES, type QueueRole } from '../../domain/messages.ts';
+import { runDoctor } from '../../setup/doctor.ts';
+import { openState } from '../../setup/state.ts';
+import { stopEmbeddedTemporal } from '../../setup/temporalServer.ts';
+import { settingsFrom, withSession, type GlobalOptions } from '../context.ts';
+import { createOutput, EXIT, table, UsageError } from '../output.ts';
+
+/** `worker`, `dev`, `dev stop`, `doctor`. */
+export function addInstallationCommands(root: Command): void {
+  root
+    .command('worker')
+    .description('work for campaigns and evaluations until stopped (Ctrl-C: running work is handed back)')
+    .option('--role <roles...>', `task queues to serve: ${QUEUE_ROLES.join(', ')} (default: all)`)
+    .action(async (_options: object, command: Command) => {
+      const { role } = command.optsWithGlobals<{ readonly role?: readonly string[] }>();
+      await work(command, rolesFrom(role));
+    });
+  const dev = root
+    .command('dev')
+    .description('the embedded Temporal server with its UI, and all workers, until stopped')
+    .action((_options: object, command: Command) => work(command, QUEUE_ROLES));
+  dev
+    .command('stop')
+    .description('end the embedded Temporal server of this installation; its state is kept')
+    .action(async (_options: object, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions>();
+      const state = await openState(settingsFrom(options).stateDir);
+      const stopped = await stopEmbeddedTemporal(state);
+      createOutput({ json: options.json === true }).result(
+        { stopped },
+        stopped
+          ? 'The embedded Temporal server has ended; its state is kept.'
+          : 'No embedded Temporal server was running.',
+      );
+    });
+  root
+    .command('doctor')
+    .description('look at everything a campaign needs and say what to do; starts nothing')
+    .action(async (_options: object, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions>();
+      const checks = await runDoctor();
+      const marks = { ok: 'ok  ', warn: 'warn', fail: 'FAIL' } as const;
+      const rows = checks.map(({ name, ok, detail, fix }) => [
+        marks[ok],
+        name,
+        fix === undefined ? detail : `${detail}; ${fix}`,
+      ]);
+      createOutput({ json: options.json === true }).result({ checks }, table(rows));
+      if (checks.some(({ ok }) => ok === 'fail')) process.exitCode = EXIT.failed;
+    });
+}
+
+function rolesFrom(names: readonly string[] | undefined): readonly QueueRole[] {
+  if (names === undefined) return QUEUE_ROLES;
+  return names
+    .flatMap((name) => name.split(','))
+    .map((name) => {
+      const role = QUEUE_ROLES.find((known) => known === name);
+      if (role === undefined)
+        throw new UsageError(`There is no role "${name}"; roles are ${QUEUE_ROLES.join(', ')}.`);
+      return role;
+    });
+}
+
+async function work(command: Command, roles: readonly QueueRole[]): Promise<void> {
+  const options = command.optsWithGlobals<GlobalOptions>();
+  const output = createOutput({ json: options.json === true });
+  await withSession(
+    options,
+    output,
+    async (session) => {
+      const workers = await session.startWorkers(roles);
+      output.say(
+        `Working for ${roles.join(', ')} at ${session.temporal.connectionOptions.address}.${session.temporal.uiUrl === null ? '' : ` Temporal UI: ${session.temporal.uiUrl}`}`,
+      );
+      // the SDK's runtime turns SIGINT and SIGTERM into a graceful stop of its workers
+      await workers.ended;
+      output.result(
+        { ended: true, roles },
+        'Stopped; running work was handed back and goes on when a worker is there.',
+      );
+    },
+    { docker: roles.includes('sandbox') },
+  );
+}
