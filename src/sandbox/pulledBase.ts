@@ -6,11 +6,12 @@ import type { Installer } from '../setup/installer.ts';
 import { followProgress, IMAGE_ENV } from './bootstrap.ts';
 import { dockerCall } from './errors.ts';
 import { LABELS } from './labels.ts';
-import { BASE_RULE_VERSION } from './runtimes.ts';
+import { BASE_RULE_VERSION, RUNTIMES } from './runtimes.ts';
 import type { Runtime } from './runtimes.ts';
 import { layoutScript } from './slim.ts';
 
 const PROBE_BUDGET_MS = 5_000; // one small manifest; without a registry the user should not wait
+const SAMPLE_VERSION = '3.11'; // any version that every mirror of the official images has
 const PULL_TIMEOUT_MS = 30 * 60_000;
 
 export interface PulledBaseInput {
@@ -29,19 +30,20 @@ export const officialImage = (registry: string, { suite, runtimeVersion }: Runti
   `${registry === '' ? '' : `${registry.replace(/\/+$/, '')}/`}python:${runtimeVersion}-slim-${suite}`;
 
 /**
- * Asks the daemon for the manifest of an official image: the registry to pull from, or null when none answers in time.
- * Call it once per process. REPOFORGE_BASE_REGISTRY names another registry, or `none` to skip the question.
+ * Asks the daemon for the manifest of one official image: the registry to pull from ('' = the daemon's default), or null
+ * when none answers in time. Call it once per process, and hand the answer to `createBaseImages`.
+ *
+ * @param configured REPOFORGE_BASE_REGISTRY: another registry, or `none` to skip the question.
  */
 export async function findRegistry(
   docker: Docker,
-  runtime: Runtime,
   configured: string | undefined = process.env['REPOFORGE_BASE_REGISTRY'],
 ): Promise<string | null> {
-  if (configured === 'none') return null;
+  const sample = RUNTIMES.find(({ runtimeVersion }) => runtimeVersion === SAMPLE_VERSION);
+  if (configured === 'none' || sample === undefined) return null;
   const registry = configured ?? '';
-  const asked = docker.getImage(officialImage(registry, runtime)).distribution();
-  const answered = dockerCall('ask a registry for an image', async () => asked, PROBE_BUDGET_MS);
-  return answered.then(
+  const ask = async (): Promise<unknown> => docker.getImage(officialImage(registry, sample)).distribution();
+  return dockerCall('ask a registry for an image', ask, PROBE_BUDGET_MS).then(
     () => registry,
     () => null,
   );

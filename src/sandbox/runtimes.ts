@@ -24,7 +24,7 @@ const runtime = (
 });
 
 /** Oldest first. Release dates are those of the `x.y.0` releases (PEP 569, 596, 619, 664, 693, 719, 745). */
-export const RUNTIMES: readonly Runtime[] = [
+export const RUNTIMES: readonly [Runtime, ...Runtime[]] = [
   runtime('bookworm', '3.8', '2019-10-14T00:00:00Z', false),
   runtime('bullseye', '3.9', '2020-10-05T00:00:00Z'),
   runtime('bookworm', '3.10', '2021-10-04T00:00:00Z', false),

@@ -4,12 +4,9 @@ import type { AddressInfo, Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createBaseImages } from '../../src/sandbox/baseImages.ts';
 import { findRegistry } from '../../src/sandbox/pulledBase.ts';
-import { RUNTIMES, type Runtime } from '../../src/sandbox/runtimes.ts';
 import { defaultCacheDir } from '../../src/setup/state.ts';
 import { testInstallation, type TestInstallation } from '../support/docker.ts';
 
-const BOOKWORM: Runtime | undefined = RUNTIMES.find(({ runtimeVersion }) => runtimeVersion === '3.11');
-if (BOOKWORM === undefined) throw new Error('no 3.11');
 let own: TestInstallation;
 beforeAll(async () => {
   own = await testInstallation();
@@ -73,8 +70,8 @@ describe('the question for a registry', () => {
     const server = createServer();
     const port = await listen(server);
     await new Promise((resolve) => server.close(resolve));
-    expect(await findRegistry(own.docker, BOOKWORM, `127.0.0.1:${port}`)).toBeNull();
-    expect(await findRegistry(own.docker, BOOKWORM, 'none')).toBeNull();
+    expect(await findRegistry(own.docker, `127.0.0.1:${port}`)).toBeNull();
+    expect(await findRegistry(own.docker, 'none')).toBeNull();
   });
 
   it('is given up after five seconds where something listens that never speaks', async () => {
@@ -82,7 +79,7 @@ describe('the question for a registry', () => {
     await using _closing = { [Symbol.asyncDispose]: async () => void server.close() };
     const port = await listen(server);
     const startedAt = Date.now();
-    expect(await findRegistry(own.docker, BOOKWORM, `127.0.0.1:${port}`)).toBeNull();
+    expect(await findRegistry(own.docker, `127.0.0.1:${port}`)).toBeNull();
     expect(Date.now() - startedAt).toBeLessThan(8_000);
   });
 });
