@@ -33,7 +33,7 @@ export function judgeHealth(
   const no = (reason: RejectionReason, detail: string) =>
     ({ ok: false, rejection: rejection(reason, detail) }) as const;
   if (health.outcome === 'install_failed') {
-    return no('install_failed', withNote('The base does not install offline', health));
+    return no('install_failed', health.note || 'The base does not install offline.');
   }
   if (health.outcome !== 'completed') {
     return no(
@@ -129,7 +129,7 @@ function judgeOutcomes({ before, after }: FirstInput): FirstRejection | null {
     return no('gold_patch_failed', withNote(`Gold ${OUTCOME_WORDS[after.outcome]}`, after), false);
   }
   if (after.outcome === 'install_failed') {
-    return no('install_failed', withNote('The project does not install with gold', after), true);
+    return no('install_failed', after.note || 'The project does not install with gold.', true);
   }
   if (!ranToTheEnd(after)) {
     // Another date seldom mends a hang or a memory hog, and trying costs the whole limit each time.
@@ -137,7 +137,7 @@ function judgeOutcomes({ before, after }: FirstInput): FirstRejection | null {
     return no('gold_failed', withNote(`The run with gold ${OUTCOME_WORDS[after.outcome]}`, after), retry);
   }
   if (before.outcome === 'install_failed') {
-    return no('install_failed', withNote('The base does not install offline', before), true);
+    return no('install_failed', before.note || 'The base does not install offline.', true);
   }
   if (before.outcome !== 'completed') {
     const how = OUTCOME_WORDS[before.outcome];

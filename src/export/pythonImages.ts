@@ -48,7 +48,7 @@ export function pythonImageParts(
     },
     prepareWorkspace: async (sandbox: Sandbox, row) => {
       const workspace = await workspaceOf(deps, row, null);
-      const failed = await placeBase(sandbox, workspace, null, deps.context, createStopwatch());
+      const { failed } = await placeBase(sandbox, workspace, null, deps.context, createStopwatch());
       if (failed !== null) throw infraFailure(installOutcome(failed, false).note);
     },
   };

@@ -4,7 +4,7 @@ import { infraFailure } from '../../domain/failures.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
 import type { ExecResult, Sandbox } from '../../sandbox/types.ts';
 import type { WorkContext } from '../types.ts';
-import { commitScript, installScript, RUNNER_FILES, deleteScript } from './runScripts.ts';
+import { commitScript, installScript, RUNNER_FILES, deleteScript, VERSION_MARK } from './runScripts.ts';
 import type { Stopwatch } from './stopwatch.ts';
 import { builtTar, changeTar, repositoryTar } from './trees.ts';
 import type { Workspace } from './workspace.ts';
@@ -16,6 +16,13 @@ const INSTALL_OUTPUT_BYTES = 1024 ** 2;
 /** What is kept of an install that failed. */
 export type InstallFailure = Pick<ExecResult, 'output' | 'droppedBytes' | 'timedOut' | 'outOfMemory'>;
 
+/** What the base's install came to. */
+export interface PlacedBase {
+  readonly failed: InstallFailure | null;
+  /** Versions that the installed project reports; empty when it was built apart or reports none. */
+  readonly versions: readonly string[];
+}
+
 /** A build container whose tree and venv are moved into the test container, then removed. */
 export interface Rebuilt {
   readonly sandbox: Sandbox;
@@ -25,7 +32,7 @@ export interface Rebuilt {
 
 /**
  * Puts the base tree into a fresh container, proves it, and installs it (or moves in what was built apart).
- * Returns the failed install, or null when all went well. Throws Infra when the tree is not the commit's.
+ * A failed install is part of the answer. Throws Infra when the tree is not the commit's.
  */
 export async function placeBase(
   sandbox: Sandbox,
@@ -33,17 +40,17 @@ export async function placeBase(
   rebuilt: Rebuilt | null,
   context: WorkContext,
   clock: Stopwatch,
-): Promise<InstallFailure | null> {
+): Promise<PlacedBase> {
   try {
     await putBaseTree(sandbox, workspace);
     await commitTree(sandbox, workspace, context);
     clock.lap('treeMs');
-    const failed =
+    const placed =
       rebuilt === null
         ? await install(sandbox, workspace, context)
-        : await moveBuilt(rebuilt.sandbox, sandbox, workspace);
+        : { failed: await moveBuilt(rebuilt.sandbox, sandbox, workspace), versions: [] };
     clock.lap('installMs');
-    return failed;
+    return placed;
   } finally {
     await rebuilt?.sandbox.destroy();
   }
@@ -69,7 +76,7 @@ export async function rebuildApart(
       timeoutMs: GIT_TIMEOUT_MS,
       signal: context.signal,
     });
-    const failed = removed.exitCode === 0 ? await install(sandbox, workspace, context) : removed;
+    const failed = removed.exitCode === 0 ? (await install(sandbox, workspace, context)).failed : removed;
     clock.lap('installMs');
     keep = failed === null;
     return failed === null ? { sandbox } : { sandbox, failed };
@@ -103,7 +110,7 @@ async function install(
   sandbox: Sandbox,
   { spec, candidate }: Workspace,
   context: WorkContext,
-): Promise<ExecResult | null> {
+): Promise<PlacedBase> {
   const { command, env } = installScript(spec.install, candidate.baseVersion);
   const result = await sandbox.exec(command, {
     user: SANDBOX_USERS.build,
@@ -113,7 +120,12 @@ async function install(
     outputBytes: INSTALL_OUTPUT_BYTES,
     signal: context.signal,
   });
-  return result.exitCode === 0 ? null : result;
+  if (result.exitCode !== 0) return { failed: result, versions: [] };
+  const marks = result.stdout
+    .toString('utf8')
+    .split('\n')
+    .filter((line) => line.startsWith(VERSION_MARK));
+  return { failed: null, versions: marks.map((line) => line.slice(VERSION_MARK.length).trim()) };
 }
 
 /** Moves tree and venv; null when all went well. A build of absurd size is the patch's doing, not infrastructure's. */

@@ -3,6 +3,7 @@
  * and configuration, the candidate patch without protected paths, canaries, tests, parse. The invariant: what the candidate
  * did is a result, whatever it did; only infrastructure throws.
  */
+import { compare, parse as parseVersion } from '@renovatebot/pep440';
 import type { Logger } from 'pino';
 import { cutText, infraFailure } from '../../domain/failures.ts';
 import type { EnvironmentVariant, RunOutcome, RunPlan, RunRecord } from '../../domain/types.ts';
@@ -97,7 +98,9 @@ async function runInContainer(
   let pool: Awaited<ReturnType<typeof makePool>> = null;
   try {
     const base = await placeBase(sandbox, workspace, rebuilt, context, clock);
-    if (base !== null) return await installFailed(deps, plan, workspace, clock, base, rebuilt !== null);
+    if (base.failed !== null) {
+      return await installFailed(deps, plan, workspace, clock, base.failed, rebuilt !== null);
+    }
     await sandbox.putTree(await overlayTar(workspace), '/');
     pool = plan.makeCanaryPoolOf === null ? null : await makePool(sandbox, plan.makeCanaryPoolOf, context);
     clock.lap('patchMs');
@@ -111,7 +114,11 @@ async function runInContainer(
       signal: context.signal,
     });
     clock.lap('testsMs');
-    const notes = [...tests.notes, ...notesOf(plan, workspace, tests)];
+    const notes = [
+      ...tests.notes,
+      ...notesOf(plan, workspace, tests),
+      ...versionNotes(workspace, base.versions),
+    ];
     result = { ...tests, tests, notes, peakMemoryBytes: await sandbox.peakMemoryBytes() };
   } finally {
     await sandbox.destroy();
@@ -171,6 +178,16 @@ function notesOf(plan: RunPlan, workspace: Workspace, tests: TestsResult): reado
     ...(silent.length > 0 ? [`Nothing ran in ${silent.slice(0, 5).join(', ')}`] : []),
     ...(nothingLeft ? ['The patch touches protected paths only: nothing was left of it'] : []),
   ];
+}
+
+/** The offline install must report the base's version, else what asks for it at run time is told something new. */
+function versionNotes({ candidate }: Workspace, versions: readonly string[]): readonly string[] {
+  const { baseVersion } = candidate;
+  if (baseVersion === null || baseVersion === '' || versions.length === 0) return [];
+  const same = (a: string, b: string): boolean =>
+    parseVersion(a) && parseVersion(b) ? compare(a, b) === 0 : a === b;
+  if (versions.some((version) => same(version, baseVersion))) return [];
+  return [`The installed base reports version ${versions.join(', ')}, not ${baseVersion}`];
 }
 
 /** A base that does not install is a result of validation; in an evaluation, where it once did, it is infrastructure. */
