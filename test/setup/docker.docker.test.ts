@@ -1,9 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createDockerDriver } from '../../src/sandbox/docker.ts';
 import { ensureDocker, startDockerd } from '../../src/setup/docker.ts';
 import { endProcess, identify, type ProcessIdentity } from '../../src/setup/processes.ts';
@@ -20,6 +21,17 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
+/** A bridge of the test's own: the host's docker0 belongs to the daemon in use. */
+const BRIDGE = `rft${process.pid}`;
+beforeAll(() => {
+  if (process.getuid?.() !== 0) return;
+  execFileSync('ip', ['link', 'add', BRIDGE, 'type', 'bridge']);
+  execFileSync('ip', ['address', 'add', '10.253.17.1/30', 'dev', BRIDGE]);
+});
+afterAll(() => {
+  if (process.getuid?.() === 0) execFileSync('ip', ['link', 'delete', BRIDGE]);
+});
+
 /** A daemon of the test's own: data, sockets and pid file in its own directory, no network set-up. */
 const ownDaemon = (...more: readonly string[]) => ({
   directory,
@@ -28,7 +40,8 @@ const ownDaemon = (...more: readonly string[]) => ({
     `--data-root=${join(directory, 'data')}`,
     `--exec-root=${join(directory, 'exec')}`,
     `--pidfile=${join(directory, 'pid')}`,
-    '--bridge=none',
+    // Not `none`: a daemon without a bridge deletes docker0 at its start, whoever's it is.
+    `--bridge=${BRIDGE}`,
     '--iptables=false',
     '--ip6tables=false',
     ...more,
