@@ -36,7 +36,7 @@ const MODULES: Readonly<Record<string, string>> = {
 
 /** Years by which a carrier is moved: back for copies it did not have yet, forward for needs it has lost since. */
 const LADDER_FORWARD = [1, 2, 3, 5];
-const LADDER_BOTH = [-1, -2, -3, -5, ...LADDER_FORWARD];
+const LADDER_BOTH = [...LADDER_FORWARD, -1, -2, -3, -5];
 
 /** Moves packages that carry the project, or the runner when it needs the project, to another date. */
 export async function withoutCarriers(
