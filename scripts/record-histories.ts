@@ -52,7 +52,11 @@ async function withWorkers(prefix: string, plan: StubPlan, work: () => Promise<v
     bundle,
     log: pino({ level: 'silent' }),
   });
-  await work().finally(() => workers.stop());
+  try {
+    await work();
+  } finally {
+    await workers.stop();
+  }
 }
 
 async function save(name: string, workflowId: string, runId?: string): Promise<void> {

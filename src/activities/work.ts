@@ -5,10 +5,8 @@ import type { StageRecord } from '../domain/records.ts';
 import { recordNames } from '../domain/records.ts';
 import type { WorkContext } from '../ecosystems/types.ts';
 import type { RecordStore } from '../store/types.ts';
+import { noteProgress } from './heartbeat.ts';
 import type { StageOf } from './types.ts';
-
-/** Proof of life comes by timer: a third of the shortest heartbeat timeout in use, whatever the work is busy with. */
-const HEARTBEAT_EVERY_MS = 5_000;
 
 export interface WorkDeps {
   readonly installation: string;
@@ -17,7 +15,7 @@ export interface WorkDeps {
 }
 
 /**
- * Runs `work` with an owner for its containers, a heartbeat and a cancellation signal. When it was told to end (asked to
+ * Runs `work` with an owner for its containers, progress notes and a cancellation signal (the beat itself is the worker's). When it was told to end (asked to
  * stop, attempt superseded, worker shutting down), whatever it throws becomes that cancellation, so that Temporal cancels
  * the activity or tries it again elsewhere, as is right for the reason.
  */
@@ -28,9 +26,6 @@ export async function withWork<T>(
 ): Promise<T> {
   const context = Context.current();
   const { info, cancellationSignal: signal } = context;
-  let details: unknown = null;
-  const timer = setInterval(() => context.heartbeat(details), HEARTBEAT_EVERY_MS);
-  context.heartbeat(details);
   try {
     return await work({
       owner: {
@@ -43,16 +38,12 @@ export async function withWork<T>(
         activityId: info.activityId,
         attempt: info.attempt,
       },
-      heartbeat: (latest) => {
-        details = latest;
-      },
+      heartbeat: (details) => noteProgress(context, details),
       signal,
     });
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     throw error;
-  } finally {
-    clearInterval(timer);
   }
 }
 

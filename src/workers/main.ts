@@ -8,7 +8,7 @@ import type {
   SandboxActivities,
 } from '../activities/types.ts';
 import type { QueueRole } from '../domain/messages.ts';
-import { activityLog } from './interceptor.ts';
+import { activityFrame } from './interceptor.ts';
 import { workerOptions } from './options.ts';
 import type { WorkerPlace } from './options.ts';
 
@@ -47,7 +47,7 @@ export async function startWorkers(options: {
         connection,
         ...workerOptions(role, place),
         activities: { ...activities[role] },
-        interceptors: { activity: [activityLog(log)] },
+        interceptors: { activity: [activityFrame(log)] },
         ...(role === 'control' ? { workflowBundle: bundle } : {}),
       }),
     );

@@ -19,21 +19,22 @@ const patient = {
   maximumInterval: 60_000, // when the other side is back, nobody waits longer than a minute
 } as const;
 
-const waitForCancelled = {
+const watched = {
+  // beats come by timer every 4 s: a killed worker is noticed in a quarter of a minute, on every queue
+  heartbeatTimeout: 15_000,
   // the default TRY_CANCEL lets the workflow go on while the container still runs
   cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 } as const;
 
 const inSandbox: Omit<ActivityOptions, 'taskQueue'> = {
-  ...waitForCancelled,
+  ...watched,
   startToCloseTimeout: '45 minutes', // the longest test limit, an install from sources and a boot, with room
-  heartbeatTimeout: 30_000, // a lost worker is noticed in half a minute; heartbeats come by timer, not by progress
   scheduleToCloseTimeout: '24 hours', // includes the wait for a slot behind a full window
   retry: patient,
 };
 
 const light: Omit<ActivityOptions, 'taskQueue'> = {
-  ...waitForCancelled,
+  ...watched,
   startToCloseTimeout: '5 minutes', // parses the JUnit results of a large suite
   scheduleToCloseTimeout: '24 hours',
   retry: patient,
@@ -47,9 +48,8 @@ const on = (role: QueueRole, prefix: string): { readonly taskQueue: string } => 
 export const miningOn = (prefix: string): MiningActivities =>
   proxyActivities<MiningActivities>({
     ...on('mining', prefix),
-    ...waitForCancelled,
+    ...watched,
     startToCloseTimeout: '30 minutes', // the first page of a source downloads its whole history
-    heartbeatTimeout: 60_000, // a large clone is quiet for a while, its heartbeat is not
     scheduleToCloseTimeout: '24 hours',
     retry: patient,
   });
@@ -78,16 +78,14 @@ export const assemblyOn = (
     ...on('control', prefix),
     ...light,
     startToCloseTimeout: '1 hour',
-    heartbeatTimeout: 60_000,
   });
 
 /** Labels: one request of three votes; a rate limit names its own next try. */
 export const llmOn = (prefix: string): LlmActivities =>
   proxyActivities<LlmActivities>({
     ...on('llm', prefix),
-    ...waitForCancelled,
+    ...watched,
     startToCloseTimeout: '10 minutes', // a slow local model answers three long votes
-    heartbeatTimeout: 60_000,
     scheduleToCloseTimeout: '24 hours',
     retry: patient,
   });

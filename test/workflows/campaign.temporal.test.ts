@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => env.teardown());
 
 /** Two cores may be shared with containers: generous, since it is the bound and not the wait. */
-const eventually = (what: string, attempt: () => Promise<unknown> | unknown): Promise<unknown> =>
+const eventually = (what: string, attempt: () => Promise<boolean> | boolean): Promise<unknown> =>
   within(what, attempt, { timeoutMs: 40_000 });
 
 const progressOf = (handle: Awaited<ReturnType<Bench['start']>>): Promise<CampaignProgress> =>
