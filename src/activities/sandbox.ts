@@ -10,6 +10,8 @@ export interface SandboxDeps extends WorkDeps {
   readonly store: ArtefactStore;
   /** The ecosystem, limited to some runtime versions; null = all. */
   readonly ecosystemFor: (runtimes: readonly string[] | null) => Ecosystem;
+  /** The gate before work that fills the disk: throws `Infra.NoDisk` until there is room. */
+  readonly assertRoom: () => Promise<void>;
 }
 
 /** Everything of an instance that makes a container: resolve, realise, scan, run. */
@@ -20,15 +22,16 @@ export function createSandboxActivities(deps: SandboxDeps): Omit<SandboxActiviti
   return {
     resolveEnvironment: (request) =>
       withWork(deps, request.campaign, (context) =>
-        recorded(deps, request, async () =>
-          deps
-            .ecosystemFor(request.runtimes)
-            .resolve(await candidateOf(request.candidate), request.policy, context),
-        ),
+        recorded(deps, request, async () => {
+          await deps.assertRoom();
+          const candidate = await candidateOf(request.candidate);
+          return deps.ecosystemFor(request.runtimes).resolve(candidate, request.policy, context);
+        }),
       ),
     // always asked of the package store, which knows what it holds; the record is of the first time, for the report
     realiseEnvironment: ({ key, spec, variant }) =>
       withWork(deps, undefined, async (context) => {
+        await deps.assertRoom();
         const outcome = await ecosystem.realise(await store.getJson<EnvironmentSpec>(spec), variant, context);
         if (outcome.ok) await deps.records.record(recordNames.realised(key, variant), outcome);
         return outcome;

@@ -23,6 +23,8 @@ import { createLabeler } from '../labeling/spice.ts';
 import type { Labeler } from '../labeling/types.ts';
 import { campaignReportWriter } from '../report/campaign.ts';
 import { createBaseImages } from '../sandbox/baseImages.ts';
+import { findRegistry } from '../sandbox/pulledBase.ts';
+import { assertFreeDisk } from '../sandbox/disk.ts';
 import { connectDocker, createDockerDriver } from '../sandbox/docker.ts';
 import type { BaseImages, SandboxDriver } from '../sandbox/types.ts';
 import { createGitSource } from '../sources/git.ts';
@@ -73,10 +75,14 @@ export interface DependencyOptions {
  */
 export async function createDependencies(options: DependencyOptions): Promise<Dependencies> {
   const { state, settings, log, say } = options;
-  const installer = withSettings(await discoverInstaller(), settings);
   const docker = connectDocker();
+  const [discovered, registry] = await Promise.all([
+    discoverInstaller(),
+    findRegistry(docker, settings.baseRegistry ?? undefined),
+  ]);
+  const installer = withSettings(discovered, settings);
   const driver = createDockerDriver({ log, buildNetwork: buildNetworkOf(installer) });
-  const baseImages = createBaseImages({ docker, installer, cacheDir: settings.cacheDir, log, say });
+  const baseImages = createBaseImages({ docker, installer, registry, cacheDir: settings.cacheDir, log, say });
   const store = createFsArtefactStore(state.paths.artefacts);
   const records = createFsRecordStore(state.paths.records);
   const mirrors = createMirrorStore(state.paths.mirrors, { log });
@@ -123,7 +129,7 @@ export function createActivities(deps: Dependencies, client: Client): Activities
   });
   return {
     mining: createMiningActivities(shared),
-    sandbox: { ...createSandboxActivities(shared), evaluatePrediction },
+    sandbox: { ...createSandboxActivities({ ...shared, assertRoom: diskGate(deps) }), evaluatePrediction },
     llm: createLabelActivities(shared),
     control: {
       ...createEnvironmentActivities(shared),
@@ -132,6 +138,15 @@ export function createActivities(deps: Dependencies, client: Client): Activities
       ...createCampaignActivities(shared),
       writeEvaluationReports,
     },
+  };
+}
+
+/** Free space where our files lie and where the daemon's lie: either may be the one that runs out. */
+function diskGate({ state, settings, driver }: Dependencies): () => Promise<void> {
+  return async () => {
+    const { root } = await driver.ping();
+    await assertFreeDisk(state.dir, settings.diskFloorBytes);
+    await assertFreeDisk(root, settings.diskFloorBytes);
   };
 }
 
