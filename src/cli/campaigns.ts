@@ -13,6 +13,7 @@ import type { Session } from '../setup/session.ts';
 import { parseCampaignFile, type CampaignFile } from './campaignFile.ts';
 import { UsageError, type Output } from './output.ts';
 import { campaignLine, createProgressView } from './progress.ts';
+import { stopOnSignal } from './signals.ts';
 
 const POLL_MS = 1_000; // a query costs a workflow task when the campaign is not cached
 
@@ -76,6 +77,7 @@ export async function runCampaign(
   output: Output,
 ): Promise<{ readonly started: StartedCampaign; readonly result: CampaignResult }> {
   const workers = await session.startWorkers();
+  const signals = stopOnSignal(workers, output);
   try {
     const started = await startCampaign(session, request);
     output.say(sayHow(started));
@@ -84,6 +86,7 @@ export async function runCampaign(
     const result = await followCampaign(session, started.name, output, workers.ended);
     return { started, result };
   } finally {
+    signals.release();
     await workers.stop();
   }
 }

@@ -22,23 +22,45 @@ export function settingsFrom(options: GlobalOptions): Settings {
   return options.state === undefined ? settings : { ...settings, stateDir: options.state };
 }
 
-const createLog = (settings: Settings): pino.Logger =>
-  pino(
-    {
-      level: settings.logLevel,
-      // belt and braces: no secret is logged on purpose, and the usual places of one are blanked
-      redact: [
-        'apiKey',
-        '*.apiKey',
-        'token',
-        '*.token',
-        '*.tokens',
-        'headers.authorization',
-        '*.headers.authorization',
-      ],
-    },
-    pino.destination({ dest: 2, sync: true }),
+/** What a worker logs, as JSON lines, where somebody asked for a level; short lines for a person otherwise. */
+export function createLog(settings: Settings, env: NodeJS.ProcessEnv = process.env): pino.Logger {
+  const options = { level: settings.logLevel, redact: REDACTED };
+  const forMachines = (env['REPOFORGE_LOG_LEVEL'] ?? '') !== '';
+  return pino(
+    options,
+    forMachines
+      ? pino.destination({ dest: 2, sync: true })
+      : { write: (line) => void process.stderr.write(`${shortLine(line)}\n`) },
   );
+}
+
+/** Belt and braces: no secret is logged on purpose, and the usual places of one are blanked. */
+const REDACTED = [
+  'apiKey',
+  '*.apiKey',
+  'token',
+  '*.token',
+  '*.tokens',
+  'headers.authorization',
+  '*.headers.authorization',
+];
+
+/** `warn: resolveEnvironment of instance/… (attempt 2): what happened`. */
+export function shortLine(json: string): string {
+  const { level, msg, activity, workflow, attempt, err } = JSON.parse(json) as {
+    readonly level: number;
+    readonly msg?: string;
+    readonly activity?: string;
+    readonly workflow?: string;
+    readonly attempt?: number;
+    readonly err?: { readonly message?: string };
+  };
+  const name = pino.levels.labels[level] ?? 'log';
+  const what =
+    activity === undefined ? (msg ?? '') : `${activity} of ${workflow ?? '?'} (attempt ${attempt ?? '?'})`;
+  const why = err?.message?.split('\n')[0];
+  return `${name}: ${what}${why === undefined ? '' : `: ${why}`}${activity === undefined ? '' : level < 50 ? '; it is tried again' : `; ${msg ?? ''}`}`;
+}
 
 async function prepare(
   options: GlobalOptions,

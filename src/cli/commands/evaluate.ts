@@ -17,6 +17,7 @@ import { settingsFrom, withSession, type GlobalOptions } from '../context.ts';
 import { createOutput, UsageError, type Output } from '../output.ts';
 import { createProgressView, evaluationLine } from '../progress.ts';
 import { readRows, type Rows } from '../rows.ts';
+import { stopOnSignal } from '../signals.ts';
 
 interface EvaluateOptions extends GlobalOptions {
   readonly dataset: string;
@@ -140,6 +141,7 @@ export async function runEvaluation(
   output: Output,
 ): Promise<EvaluationSummary> {
   const workers = await session.startWorkers(['control', 'sandbox']);
+  const signals = stopOnSignal(workers, output);
   const view = createProgressView(evaluationLine);
   const ended = new AbortController();
   try {
@@ -172,6 +174,7 @@ export async function runEvaluation(
   } finally {
     ended.abort();
     view.done();
+    signals.release();
     await workers.stop();
   }
 }

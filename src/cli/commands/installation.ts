@@ -5,6 +5,7 @@ import { openState } from '../../setup/state.ts';
 import { stopEmbeddedTemporal } from '../../setup/temporalServer.ts';
 import { settingsFrom, withSession, type GlobalOptions } from '../context.ts';
 import { createOutput, EXIT, table, UsageError } from '../output.ts';
+import { stopOnSignal } from '../signals.ts';
 
 /** `worker`, `dev`, `dev stop`, `doctor`. */
 export function addInstallationCommands(root: Command): void {
@@ -74,8 +75,9 @@ async function work(command: Command, roles: readonly QueueRole[]): Promise<void
       output.say(
         `Working for ${roles.join(', ')} at ${session.temporal.connectionOptions.address}.${session.temporal.uiUrl === null ? '' : ` Temporal UI: ${session.temporal.uiUrl}`}`,
       );
-      // the SDK's runtime turns SIGINT and SIGTERM into a graceful stop of its workers
+      const signals = stopOnSignal(workers, output);
       await workers.ended;
+      signals.release();
       output.result(
         { ended: true, roles },
         'Stopped; running work was handed back and goes on when a worker is there.',
