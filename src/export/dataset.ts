@@ -9,8 +9,8 @@ import { asciiJsonLine, classicRow } from './classic.ts';
 import { evalScript, type RunnerInvocation } from './evalScript.ts';
 import { licenseAllowed, withinScores, type MaxScores } from './filters.ts';
 import { DEFAULT_IMAGE_NAMESPACE, instanceImage } from './imageNames.ts';
-import { DEFAULT_LOG_PARSER, type LogParserName } from './logParser.ts';
-import { parsedLists } from './parsedLists.ts';
+import type { LogParserName } from './logParser.ts';
+import { bestParsedLists, parsedLists } from './parsedLists.ts';
 import { v5Row } from './v5.ts';
 
 export type ExportFormat = 'classic' | 'v5' | 'native';
@@ -31,6 +31,7 @@ export interface ExportInput {
   readonly maxScores?: MaxScores;
   readonly licenses?: readonly string[];
   readonly namespace?: string;
+  /** Named parser of every row; by default each row gets the one that loses the fewest of its tests. */
   readonly logParser?: LogParserName;
   /** null when no gold run of the row is stored. Not asked for native rows. */
   readonly goldRun: (row: InstanceRow) => Promise<GoldRun | null>;
@@ -81,15 +82,18 @@ async function foreignLine(
   row: InstanceRow,
   dropped: { colliding: number; unread: number },
 ): Promise<string | null> {
-  const logParser = input.logParser ?? DEFAULT_LOG_PARSER;
   const gold = await input.goldRun(row);
   if (gold === null) {
     throw permanentFailure(
       FAILURE_TYPES.badInput,
-      `No gold run of ${row.instance_id} is stored, so its tests cannot be spelt for ${logParser}: run \`repoforge evaluate --gold\` on this data set first.`,
+      `No gold run of ${row.instance_id} is stored, so its tests cannot be spelt for other harnesses: run \`repoforge evaluate --gold\` on this data set first.`,
     );
   }
-  const lists = parsedLists(row, { log: gold.log, allTests: gold.tests }, logParser);
+  const read = { log: gold.log, allTests: gold.tests };
+  const lists =
+    input.logParser === undefined
+      ? bestParsedLists(row, read)
+      : { ...parsedLists(row, read, input.logParser), parser: input.logParser };
   if (lists.failToPass.length === 0) return null;
   dropped.colliding += lists.colliding;
   dropped.unread += lists.unread;
@@ -98,7 +102,7 @@ async function foreignLine(
     v5Row(row, lists, {
       image: instanceImage(row.instance_id, input.namespace ?? DEFAULT_IMAGE_NAMESPACE),
       evalScript: evalScript(row, await input.runner(row)),
-      logParser,
+      logParser: lists.parser,
     }),
   );
 }

@@ -1,5 +1,5 @@
 import type { InstanceRow } from '../domain/types.ts';
-import { parseLog, parserSpelling, type LogParserName } from './logParser.ts';
+import { DEFAULT_LOG_PARSER, parseLog, parserSpelling, type LogParserName } from './logParser.ts';
 
 /** What a row's named parser can tell apart in gold's log. */
 export interface ParsedLists {
@@ -38,6 +38,20 @@ export function parsedLists(
       return [];
     });
   return { failToPass: keep(row.FAIL_TO_PASS), passToPass: keep(row.PASS_TO_PASS), colliding, unread };
+}
+
+/**
+ * The parser that loses the fewest of the row's tests, with its lists. Rows whose ids hold no spaces get the plain
+ * `parse_log_pytest`; where it would drop tests, `parse_log_pytest_v2` keeps whole ids.
+ */
+export function bestParsedLists(
+  row: Pick<InstanceRow, 'FAIL_TO_PASS' | 'PASS_TO_PASS'>,
+  gold: { readonly log: string; readonly allTests: readonly string[] },
+): ParsedLists & { readonly parser: LogParserName } {
+  const plain = { ...parsedLists(row, gold, DEFAULT_LOG_PARSER), parser: DEFAULT_LOG_PARSER };
+  if (plain.colliding + plain.unread === 0) return plain;
+  const whole = { ...parsedLists(row, gold, 'parse_log_pytest_v2'), parser: 'parse_log_pytest_v2' as const };
+  return whole.colliding + whole.unread < plain.colliding + plain.unread ? whole : plain;
 }
 
 /**

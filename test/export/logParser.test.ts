@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseLog, parserSpelling } from '../../src/export/logParser.ts';
-import { parsedLists } from '../../src/export/parsedLists.ts';
+import { bestParsedLists, parsedLists } from '../../src/export/parsedLists.ts';
 
 // What swebench 5.0.2's own parsers return for these lines; the peer test compares the two on real logs.
 const log = [
@@ -109,6 +109,25 @@ describe('lists that the parser can read', () => {
       passToPass: ['f::d'],
       colliding: 0,
       unread: 2,
+    });
+  });
+
+  it('a row that the plain parser would cut gets the one that keeps whole ids, every other row the plain one', () => {
+    const best = (f2p: string[]) =>
+      bestParsedLists(
+        { FAIL_TO_PASS: f2p, PASS_TO_PASS: [] },
+        { log: f2p.map((id) => `PASSED ${id}`).join('\n'), allTests: f2p },
+      );
+    expect(best(['f::a[1 2]', 'f::a[1 3]'])).toEqual({
+      parser: 'parse_log_pytest_v2',
+      failToPass: ['f::a[1 2]', 'f::a[1 3]'],
+      passToPass: [],
+      colliding: 0,
+      unread: 0,
+    });
+    expect(best(['f::a[1]', 'f::b[x y]'])).toMatchObject({
+      parser: 'parse_log_pytest',
+      failToPass: ['f::a[1]', 'f::b[x'],
     });
   });
 });

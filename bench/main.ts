@@ -1,0 +1,96 @@
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { withDependencies, type GlobalOptions } from '../src/cli/context.ts';
+import { createOutput } from '../src/cli/output.ts';
+import { readRows, type Rows } from '../src/cli/rows.ts';
+import type { Dependencies } from '../src/setup/compose.ts';
+import { benchEnvironment } from './environment.ts';
+import { benchEvaluation } from './evaluation.ts';
+import { reportText, type BenchReport } from './report.ts';
+import { benchStorage } from './storage.ts';
+
+interface BenchOptions extends GlobalOptions {
+  readonly campaign: string;
+  readonly packages?: string;
+  readonly runs: number;
+}
+
+type Bench = (deps: Dependencies, rows: Rows, options: BenchOptions) => Promise<BenchReport>;
+
+const BENCHES: Readonly<Record<string, Bench>> = {
+  environment: (deps, rows, { runs }) => benchEnvironment(deps, rows, runs),
+  evaluation: (deps, rows, { runs }) => benchEvaluation(deps, rows, runs),
+  storage: (deps, rows, { campaign }) => benchStorage(deps, rows, campaign),
+};
+
+/** `npm run -s bench -- NAME`: measures a finished campaign of this installation and prints medians with their machine. */
+async function main(): Promise<void> {
+  const program = new Command('bench')
+    .argument('<name>', `one of ${Object.keys(BENCHES).join(', ')}`)
+    .option('--campaign <name>', 'a finished campaign of this installation, or a dataset.jsonl', 'demo')
+    .option('--packages <names>', 'only rows of these packages or repositories, comma separated')
+    .option('--runs <n>', 'rounds of every measurement', positive, 1)
+    .option('--state <dir>', 'state directory')
+    .option('--json', 'one JSON document on stdout')
+    .exitOverride()
+    .action(async (name: string, options: BenchOptions) => run(name, options));
+  await program.parseAsync();
+}
+
+async function run(name: string, options: BenchOptions): Promise<void> {
+  const bench = BENCHES[name];
+  if (bench === undefined) {
+    throw new InvalidArgumentError(
+      `There is no bench "${name}"; benches are ${Object.keys(BENCHES).join(', ')}.`,
+    );
+  }
+  const output = createOutput({ json: options.json === true });
+  await withDependencies(
+    options,
+    output,
+    async (deps) => {
+      const rows = await rowsOf(deps, options);
+      output.say(`Measuring ${name} on ${rows.rows.length} instances of ${options.campaign}.`);
+      const report = await bench(deps, rows, options);
+      output.result(report, reportText(report));
+    },
+    { docker: true },
+  );
+}
+
+async function rowsOf(deps: Dependencies, options: BenchOptions): Promise<Rows> {
+  const first = `run \`npm run demo\` (or \`repoforge campaign run\`) first and name its campaign with --campaign`;
+  const rows = await readRows({ stateDir: deps.state.dir, store: deps.store }, options.campaign).catch(
+    (error: unknown) => {
+      throw new InvalidArgumentError(
+        `There is no finished campaign "${options.campaign}" in ${deps.state.dir}: ${first}. (${error instanceof Error ? error.message : String(error)})`,
+      );
+    },
+  );
+  const wanted = options.packages?.split(',').map((name) => name.trim().toLowerCase());
+  const chosen = rows.rows.filter(
+    ({ repo }) => wanted === undefined || wanted.some((name) => [repo, repo.split('/')[1]].includes(name)),
+  );
+  if (chosen.length === 0) {
+    throw new InvalidArgumentError(
+      `${options.campaign} has no instance${wanted === undefined ? '' : ` of ${options.packages}`}: ${first}.`,
+    );
+  }
+  return { ...rows, rows: chosen };
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1)
+    throw new InvalidArgumentError('expected a whole number of at least 1');
+  return value;
+}
+
+try {
+  await main();
+} catch (error) {
+  const usage = error instanceof CommanderError;
+  if (!usage || error instanceof InvalidArgumentError || error.exitCode !== 0) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  }
+  process.exitCode = usage ? (error.exitCode === 0 ? 0 : 2) : 1;
+}
