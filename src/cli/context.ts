@@ -1,7 +1,6 @@
 import { pino } from 'pino';
-import { createDependencies, type Dependencies } from '../setup/compose.ts';
-import { ensureDocker } from '../setup/docker.ts';
-import { openSession, type Session } from '../setup/session.ts';
+import type { Dependencies } from '../setup/compose.ts';
+import type { Session } from '../setup/session.ts';
 import { readSettings, type Settings } from '../setup/settings.ts';
 import { openState } from '../setup/state.ts';
 import type { Output } from './output.ts';
@@ -69,7 +68,10 @@ async function prepare(
 ): Promise<{ readonly settings: Settings; readonly log: pino.Logger }> {
   const settings = settingsFrom(options);
   const log = createLog(settings);
-  if (needs.docker) await ensureDocker({ log, say: output.say, cacheDir: settings.cacheDir });
+  if (needs.docker) {
+    const { ensureDocker } = await import('../setup/docker.ts');
+    await ensureDocker({ log, say: output.say, cacheDir: settings.cacheDir });
+  }
   return { settings, log };
 }
 
@@ -80,6 +82,7 @@ export async function withSession<T>(
   use: (session: Session) => Promise<T>,
   needs: Needs = { docker: false },
 ): Promise<T> {
+  const { openSession } = await import('../setup/session.ts'); // brings in the SDK's native core: help and mistakes do without
   const session = await openSession({ ...(await prepare(options, output, needs)), say: output.say });
   try {
     return await use(session);
@@ -96,6 +99,7 @@ export async function withDependencies<T>(
   needs: Needs = { docker: false },
 ): Promise<T> {
   const { settings, log } = await prepare(options, output, needs);
+  const { createDependencies } = await import('../setup/compose.ts');
   return use(
     await createDependencies({ state: await openState(settings.stateDir), settings, log, say: output.say }),
   );

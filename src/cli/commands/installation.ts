@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import { QUEUE_ROLES, type QueueRole } from '../../domain/messages.ts';
-import { runDoctor } from '../../setup/doctor.ts';
 import { openState } from '../../setup/state.ts';
 import { stopEmbeddedTemporal } from '../../setup/temporalServer.ts';
 import { settingsFrom, withSession, type GlobalOptions } from '../context.ts';
@@ -40,6 +39,7 @@ export function addInstallationCommands(root: Command): void {
     .description('look at everything a campaign needs and say what to do; starts nothing')
     .action(async (_options: object, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
+      const { runDoctor } = await import('../../setup/doctor.ts');
       const checks = await runDoctor();
       const marks = { ok: 'ok  ', warn: 'warn', fail: 'FAIL' } as const;
       const rows = checks.map(({ name, ok, detail, fix }) => [
