@@ -12,9 +12,9 @@ export class UsageError extends Error {
 export interface Output {
   readonly json: boolean;
   /** One line for people, on stderr. */
-  say(line: string): void;
+  readonly say: (line: string) => void;
   /** The result: a JSON document with `--json`, else the text. The only writer to stdout. */
-  result(value: unknown, text: string): void;
+  readonly result: (value: unknown, text: string) => void;
 }
 
 export function createOutput(options: { readonly json: boolean }): Output {

@@ -25,8 +25,6 @@ export interface Caps {
 export const positionOf = (sourceCount: number, source: number, k: number): number =>
   k * sourceCount + source;
 
-export const sourceOfPosition = (sourceCount: number, position: number): number => position % sourceCount;
-
 /** Whether a source's next entry may start (or, when it is not mined yet, should be mined). */
 export function mayAdmit(
   source: number,

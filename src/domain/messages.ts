@@ -270,11 +270,6 @@ export const INSTANCE_STAGES = [
 ] as const;
 export type InstanceStage = (typeof INSTANCE_STAGES)[number];
 
-/** Which environment a stage ran in: part of its record's name, so that attempts do not mix. */
-export interface EnvironmentAttempt {
-  readonly policy: CutoffPolicy;
-  readonly variant: EnvironmentVariant;
-}
 export { CUTOFF_POLICIES };
 
 export interface EnvironmentInput {

@@ -1,9 +1,9 @@
-import { readFile, stat } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import type { InstanceRow } from '../domain/types.ts';
 import type { BaseImages, SandboxDriver } from '../sandbox/types.ts';
-import { measurePackageStore } from '../store/packageStore.ts';
+import { measureStorage } from '../store/storage.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import { buildCampaignReport, type StorageFigures } from './build.ts';
 import type { CampaignReport } from './model.ts';
@@ -65,60 +65,49 @@ export async function readCampaignFigures(
   return text === null ? null : (JSON.parse(text) as CampaignFigures);
 }
 
-/** Bytes that the campaign's instances hold over the base images: their environments' inodes once, and their rows. */
+/** What the campaign's instances hold over the base images, and what is shared, as lines of the report. */
 async function measureCampaignStorage(
   deps: ReportWriterDeps,
   campaign: string,
-  rows: readonly {
-    readonly environment: {
-      readonly key: string;
-      readonly variant: string;
-      readonly base: string;
-      readonly runtime_version: string;
-    };
-  }[],
+  rows: readonly InstanceRow[],
 ): Promise<StorageFigures | null> {
-  const first = rows[0];
-  if (first === undefined) return null;
-  const image = await deps.baseImages.ensure(first.environment.base, first.environment.runtime_version, []);
-  const sizes = await measurePackageStore(
-    { driver: deps.driver, image },
-    { installation: deps.installation, host: hostname(), campaign },
-  );
-  const keys = new Set(rows.map(({ environment }) => `${environment.variant}/${environment.key}`));
-  const used = sizes.environments.filter(({ key, variant }) => keys.has(`${variant}/${key}`));
-  const environmentBytes = used.reduce((sum, { sharedOutBytes }) => sum + sharedOutBytes, 0);
-  const datasetBytes = (await stat(join(deps.stateDir, 'campaigns', campaign, 'dataset.jsonl'))).size;
-  const images = (await deps.baseImages.sizes()).filter(({ image: name }) =>
-    rows.some(({ environment }) => name.includes(`-py${environment.runtime_version}`)),
-  );
+  if (rows.length === 0) return null;
+  const report = await measureStorage(deps, new Map([[campaign, rows]]));
+  const [own] = report.campaigns;
+  if (own === undefined || own.uniqueBytesPerInstance === null) return null;
+  const { packageStore } = report;
   return {
-    uniqueBytesPerInstance: Math.round((environmentBytes + datasetBytes) / rows.length),
+    uniqueBytesPerInstance: own.uniqueBytesPerInstance,
     lines: [
       {
         what: 'environments',
-        bytes: environmentBytes,
-        note: `${used.length} for ${rows.length} instances; every inode once, files that other campaigns' environments use too counted in part`,
+        bytes: own.environmentBytes,
+        note: `${own.environments} for ${own.instances} instances; every inode once, files that other environments use too counted in part`,
       },
-      { what: 'dataset', bytes: datasetBytes, note: 'rows with patches, texts and locks' },
-      ...images.map(({ image: name, bytes }) => ({
-        what: `base image ${name}`,
-        bytes,
-        note: 'shared by every campaign and installation on this daemon; not in the figure per instance',
-      })),
+      { what: 'dataset', bytes: own.datasetBytes, note: 'rows with patches, texts and locks' },
+      {
+        what: 'mirrors',
+        bytes: own.mirrorBytes,
+        note: 'bare git mirrors; shared by all campaigns over these repositories',
+      },
+      {
+        what: 'base images',
+        bytes: own.baseImageBytes,
+        note: 'shared by everything on this daemon; not in the figure per instance',
+      },
       {
         what: 'unreferenced cache',
-        bytes: sizes.cacheOnlyBytes,
+        bytes: packageStore.cacheOnlyBytes,
         note: 'package cache that no environment uses: index pages, older packages',
       },
       {
         what: 'working cache',
-        bytes: sizes.workingBytes,
-        note: 'full variants for proving the pruning; gc empties it',
+        bytes: packageStore.workingBytes,
+        note: 'full variants for proving the pruning',
       },
       {
         what: 'copy fallbacks',
-        bytes: sizes.copiedBytes,
+        bytes: packageStore.copiedBytes,
         note: 'files that could not be hardlinked: a loss',
       },
     ],

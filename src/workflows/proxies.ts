@@ -1,4 +1,4 @@
-import { ActivityCancellationType, proxyActivities, workflowInfo } from '@temporalio/workflow';
+import { ActivityCancellationType, proxyActivities } from '@temporalio/workflow';
 import type { ActivityOptions } from '@temporalio/workflow';
 import type {
   ControlActivities,
@@ -89,6 +89,3 @@ export const llmOn = (prefix: string): LlmActivities =>
     scheduleToCloseTimeout: '24 hours',
     retry: patient,
   });
-
-/** True while nothing is being replayed: for what must not be said twice. */
-export const isLive = (): boolean => !workflowInfo().unsafe.isReplaying;

@@ -1,12 +1,15 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { canonicalJson } from '../../domain/canonical.ts';
 import { EXPORT_FORMATS, exportDataset, type ExportFormat } from '../../export/dataset.ts';
 import { parseMaxScores } from '../../export/filters.ts';
 import { goldRunOf } from '../../export/goldRun.ts';
 import { DEFAULT_IMAGE_NAMESPACE, instanceImage } from '../../export/imageNames.ts';
 import { buildImages, checkImages, cleanImages } from '../../export/images.ts';
 import { pythonImageParts, pythonRunner } from '../../export/pythonImages.ts';
+import { importClassic } from '../../import/classic.ts';
+import { writeAtomically } from '../../report/write.ts';
 import { connectDocker } from '../../sandbox/docker.ts';
 import { withDependencies, type GlobalOptions } from '../context.ts';
 import { createOutput, EXIT, table, UsageError } from '../output.ts';
@@ -39,6 +42,13 @@ export function addDatasetCommands(root: Command): void {
     .option('--licenses <names...>', 'keep rows under these licences')
     .option('--namespace <name>', 'image namespace of v5 rows', DEFAULT_IMAGE_NAMESPACE)
     .action(exportRows);
+  root
+    .command('import')
+    .description('make native rows of SWE-bench classic rows (JSON or JSONL; lists as text or as lists)')
+    .argument('<file>')
+    .requiredOption('-o, --out <file>', 'native dataset to write')
+    .requiredOption('--repo <owner/name=path-or-url...>', 'git repository that has the base commits')
+    .action(importRows);
   const images = root
     .command('images')
     .description('ordinary layered images of instances, for other harnesses');
@@ -104,6 +114,49 @@ async function exportRows(dataset: string, _options: object, command: Command): 
       ].join('\n'),
     );
   });
+}
+
+async function importRows(file: string, _options: object, command: Command): Promise<void> {
+  const options = command.optsWithGlobals<
+    GlobalOptions & { readonly out: string; readonly repo: readonly string[] }
+  >();
+  const output = createOutput({ json: options.json === true });
+  const repositories = new Map(options.repo.map(repositoryOf));
+  await withDependencies(
+    options,
+    output,
+    async (deps) => {
+      const context = {
+        owner: { installation: deps.state.installation, host: hostname() },
+        heartbeat: () => {},
+        signal: new AbortController().signal,
+      };
+      const imported = await importClassic(
+        { ...deps, ecosystem: deps.ecosystemFor(null), context },
+        { file, repositories },
+      );
+      const rows = imported.flatMap((entry) => (entry.ok ? [entry.row] : []));
+      const problems = imported.flatMap((entry) => (entry.ok ? [] : [entry]));
+      const out = resolve(options.out);
+      await writeAtomically(out, rows.map((row) => `${canonicalJson(row)}\n`).join(''));
+      output.result(
+        { out, imported: rows.length, refused: problems },
+        [
+          `${rows.length} of ${imported.length} rows written to ${out}.`,
+          ...problems.map(({ line, instanceId, problem }) => `  ${file}:${line}: ${instanceId}: ${problem}`),
+        ].join('\n'),
+      );
+      if (problems.length > 0) process.exitCode = EXIT.failed;
+    },
+    { docker: true },
+  );
+}
+
+function repositoryOf(text: string): readonly [string, string] {
+  const at = text.indexOf('=');
+  if (at < 3 || !text.slice(0, at).includes('/'))
+    throw new UsageError(`--repo "${text}" is not of the form owner/name=PATH-OR-URL.`);
+  return [text.slice(0, at), text.slice(at + 1)];
 }
 
 interface BuildOptions extends GlobalOptions {

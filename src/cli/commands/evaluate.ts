@@ -8,12 +8,15 @@ import {
   waitForEvaluation,
   type EvaluationEntry,
 } from '../../client/evaluations.ts';
+import { evalScript } from '../../export/evalScript.ts';
+import { pythonRunner } from '../../export/pythonImages.ts';
+import { regradeRun } from '../../evaluation/regrade.ts';
 import { loadPredictions } from '../../evaluation/predictions.ts';
 import type { EvaluationSummary } from '../../domain/messages.ts';
 import type { Session } from '../../setup/session.ts';
 import { openState } from '../../setup/state.ts';
 import { createFsArtefactStore } from '../../store/fs.ts';
-import { settingsFrom, withSession, type GlobalOptions } from '../context.ts';
+import { settingsFrom, withDependencies, withSession, type GlobalOptions } from '../context.ts';
 import { createOutput, UsageError, type Output } from '../output.ts';
 import { createProgressView, evaluationLine } from '../progress.ts';
 import { readRows, type Rows } from '../rows.ts';
@@ -60,6 +63,36 @@ export function addEvaluateCommands(root: Command): void {
     .option('-i, --instances <ids...>', 'only these instances')
     .option('--ignore-unknown', 'skip predictions for instances that the dataset does not have')
     .action(evaluate);
+  root
+    .command('regrade')
+    .description('grade a finished run again from its saved logs, without a container')
+    .argument('<run-id>')
+    .action(regrade);
+}
+
+async function regrade(runId: string, _options: object, command: Command): Promise<void> {
+  const options = command.optsWithGlobals<GlobalOptions>();
+  const output = createOutput({ json: options.json === true });
+  await withDependencies(options, output, async (deps) => {
+    const report = await regradeRun({
+      runId,
+      store: deps.store,
+      records: deps.records,
+      runsDir: deps.state.paths.runs,
+      evalScript: async (row) => evalScript(row, await pythonRunner(deps, row, '')),
+    });
+    const changed = report.changed.map(
+      ({ instance_id: id, from, to }) => `  ${id}: ${from.verdict} → ${to.verdict}`,
+    );
+    output.result(
+      report,
+      [
+        `${report.run_id}: ${report.regraded} graded again, ${report.kept} kept, ${report.changed.length} changed.`,
+        ...changed,
+        ...report.reports.summaries.map((path) => `Report: ${path}`),
+      ].join('\n'),
+    );
+  });
 }
 
 async function evaluate(_options: object, command: Command): Promise<void> {

@@ -1,8 +1,14 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { QUEUE_ROLES, type QueueRole } from '../../domain/messages.ts';
+import type { InstanceRow } from '../../domain/types.ts';
+import { readNativeRows } from '../../export/dataset.ts';
+import { formatBytes } from '../../report/html.ts';
 import { openState } from '../../setup/state.ts';
 import { stopEmbeddedTemporal } from '../../setup/temporalServer.ts';
-import { settingsFrom, withSession, type GlobalOptions } from '../context.ts';
+import { measureStorage, type StorageReport } from '../../store/storage.ts';
+import { settingsFrom, withDependencies, withSession, type GlobalOptions } from '../context.ts';
 import { createOutput, EXIT, table, UsageError } from '../output.ts';
 import { stopOnSignal } from '../signals.ts';
 
@@ -34,6 +40,10 @@ export function addInstallationCommands(root: Command): void {
           : 'No embedded Temporal server was running.',
       );
     });
+  root
+    .command('storage')
+    .description('what this installation holds on disk: total, unique and per instance; inodes once')
+    .action(storage);
   root
     .command('doctor')
     .description('look at everything a campaign needs and say what to do; starts nothing')
@@ -85,4 +95,49 @@ async function work(command: Command, roles: readonly QueueRole[]): Promise<void
     },
     { docker: roles.includes('sandbox') },
   );
+}
+
+async function storage(_options: object, command: Command): Promise<void> {
+  const options = command.optsWithGlobals<GlobalOptions>();
+  const output = createOutput({ json: options.json === true });
+  await withDependencies(
+    options,
+    output,
+    async (deps) => {
+      const { dir, installation, paths } = deps.state;
+      const campaigns = new Map<string, readonly InstanceRow[]>();
+      for (const name of await readdir(paths.campaigns)) {
+        const rows = await readNativeRows(join(paths.campaigns, name, 'dataset.jsonl')).catch(() => []);
+        if (rows.length > 0) campaigns.set(name, rows);
+      }
+      const report = await measureStorage({ ...deps, installation, stateDir: dir }, campaigns);
+      output.result(report, storageText(report));
+    },
+    { docker: true },
+  );
+}
+
+function storageText(report: StorageReport): string {
+  const { packageStore } = report;
+  const bytes = (value: number | null): string => (value === null ? '–' : formatBytes(value));
+  return [
+    table([
+      ['total', bytes(report.totalBytes)],
+      ...report.baseImages.map((image) => [`base image ${image.image}`, bytes(image.bytes)]),
+      [`environments (${report.environments.length})`, bytes(packageStore.environmentBytes)],
+      ['package cache that no environment uses', bytes(packageStore.cacheOnlyBytes)],
+      ['working cache and full variants', bytes(packageStore.workingBytes)],
+      ['copies where a hardlink failed', bytes(packageStore.copiedBytes)],
+      ...Object.entries(report.state).map(([name, size]) => [`state: ${name}`, bytes(size)]),
+    ]),
+    ...(report.campaigns.length === 0 ? [] : ['', 'Per published instance']),
+    table(
+      report.campaigns.map((campaign) => [
+        `  ${campaign.campaign} (${campaign.instances})`,
+        `${bytes(campaign.uniqueBytesPerInstance)} unique`,
+        `${bytes(campaign.withMirrorsPerInstance)} with mirrors`,
+        `${bytes(campaign.withMirrorsAndBaseImagesPerInstance)} with base images`,
+      ]),
+    ),
+  ].join('\n');
 }
