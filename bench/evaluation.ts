@@ -5,6 +5,8 @@ import type { Rows } from '../src/cli/rows.ts';
 import type { Dependencies } from '../src/setup/compose.ts';
 import { machineLine, median, type BenchReport } from './report.ts';
 
+const PHASES = ['startMs', 'treeMs', 'installMs', 'patchMs', 'testsMs', 'teardownMs'] as const;
+
 /**
  * Overhead of one evaluation beyond the tests' own time: gold of each row, nothing served, one at a time; then all of
  * them again on as many slots as there are cores, for the wall time.
@@ -32,9 +34,15 @@ export async function benchEvaluation(deps: Dependencies, rows: Rows, repeats: n
       const startedMs = performance.now();
       const { result } = await evaluate(row, repeat);
       const wallMs = Math.round(performance.now() - startedMs);
-      const testsMs = await testsMsOf(deps, result);
+      const { totalMs: _total, ...phases } = await durationsOf(deps, result);
       const verdict = result.grade.verdict.verdict;
-      runs.push({ instance: row.instance_id, verdict, wallMs, testsMs, overheadMs: wallMs - testsMs });
+      runs.push({
+        instance: row.instance_id,
+        verdict,
+        wallMs,
+        overheadMs: wallMs - phases.testsMs,
+        ...phases,
+      });
     }
   }
   const slots = availableParallelism();
@@ -56,7 +64,7 @@ export async function benchEvaluation(deps: Dependencies, rows: Rows, repeats: n
       evaluations: runs.length,
       resolved: runs.filter(({ verdict }) => verdict === 'resolved').length,
       wall_ms_p50: median(runs.map(({ wallMs }) => Number(wallMs))),
-      tests_ms_p50: median(runs.map(({ testsMs }) => Number(testsMs))),
+      ...Object.fromEntries(PHASES.map((phase) => [phase, median(runs.map((run) => Number(run[phase])))])),
       parallel_slots: slots,
       parallel_wall_ms: parallelWallMs,
       parallel_ideal_ms: Math.round(ideal),
@@ -64,7 +72,7 @@ export async function benchEvaluation(deps: Dependencies, rows: Rows, repeats: n
   };
 }
 
-async function testsMsOf(deps: Dependencies, result: EvaluationResult): Promise<number> {
-  if (result.record === null) return 0;
-  return (await deps.store.getJson<RunRecord>(result.record)).durations.testsMs;
+async function durationsOf(deps: Dependencies, result: EvaluationResult): Promise<RunRecord['durations']> {
+  if (result.record === null) throw new Error(`${result.instanceId} left no record`);
+  return (await deps.store.getJson<RunRecord>(result.record)).durations;
 }

@@ -1,6 +1,7 @@
 import type { EvaluationManifest } from '../activities/evaluation.ts';
 import type { ArtefactRef, InstanceRow, PlantedCanary, RunRecord, Verdict } from '../domain/types.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
+import { canonicalJson } from '../domain/canonical.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { gradeRun } from '../domain/grading.ts';
 import { recordNames } from '../domain/records.ts';
@@ -62,7 +63,7 @@ export async function regradeRun(input: RegradeInput): Promise<RegradeReport> {
     if (grade === null) continue;
     regraded += 1;
     const { verdict } = stored.result.grade;
-    if (JSON.stringify(verdict) !== JSON.stringify(grade.verdict)) {
+    if (canonicalJson(verdict) !== canonicalJson(grade.verdict)) {
       changed.push({ instance_id: row.instance_id, from: verdict, to: grade.verdict });
     }
   }

@@ -30,6 +30,8 @@ import { evalScript } from '../../src/export/evalScript.ts';
 import { buildImages, checkImages, cleanImages } from '../../src/export/images.ts';
 import { parseLog } from '../../src/export/logParser.ts';
 import { pythonImageParts, pythonRunner } from '../../src/export/pythonImages.ts';
+import { importClassic } from '../../src/import/classic.ts';
+import { createHeuristicLabeler } from '../../src/labeling/heuristic.ts';
 import { makeCandidate } from '../../src/sources/candidate.ts';
 import { createMirrorStore, type SourceMirrorStore } from '../../src/sources/mirror.ts';
 import { createFsArtefactStore, createFsRecordStore } from '../../src/store/fs.ts';
@@ -286,6 +288,49 @@ describe('the official harness on our rows and images', () => {
     const images = lines.map((line) => (JSON.parse(line) as { image: string }).image);
     expect((await checkImages(test.docker, images)).missing).toEqual([]);
   });
+});
+
+describe('our own classic rows', () => {
+  it('come back by import against the repository and are resolved by gold', async () => {
+    const classic = join(work, 'classic.jsonl');
+    const goldRun = async (row: InstanceRow): Promise<GoldRun | null> => {
+      const record = await recordOf(
+        gold.find(({ result }) => result.instanceId === row.instance_id) as Evaluation,
+      );
+      return {
+        log: record.log === null ? '' : await store.getText(record.log),
+        tests: Object.keys(record.tests),
+      };
+    };
+    const runner = (row: InstanceRow) => pythonRunner({ store, mirrors }, row, '');
+    await exportDataset({ rows: rows.slice(1), format: 'classic', out: classic, goldRun, runner });
+    const deps = { store, mirrors, ecosystem, labeler: createHeuristicLabeler(), context, log: test.log };
+    const imported = await importClassic(deps, {
+      file: classic,
+      repositories: new Map([['tiny/tiny', join(test.stateDir, 'tiny')]]),
+    });
+    const [first] = imported;
+    if (first?.ok !== true) throw new Error(JSON.stringify(imported));
+    expect(first.row).toMatchObject({
+      instance_id: rows[1]?.instance_id,
+      FAIL_TO_PASS: rows[1]?.FAIL_TO_PASS,
+      PASS_TO_PASS: rows[1]?.PASS_TO_PASS,
+      test_scope: rows[1]?.test_scope,
+    });
+    expect((await evaluate(first.row, 'gold', 'gold')).result.grade.verdict).toEqual({ verdict: 'resolved' });
+    const line = JSON.parse(await readFile(classic, 'utf8')) as object;
+    await writeFile(
+      classic,
+      JSON.stringify({ ...line, test_patch: 'diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n' }),
+    );
+    const repositories = new Map([['tiny/tiny', join(test.stateDir, 'tiny')]]);
+    expect(await importClassic(deps, { file: classic, repositories })).toMatchObject([
+      { ok: false, line: 1, problem: 'The test patch does not apply to base_commit.' },
+    ]);
+    await expect(importClassic(deps, { file: classic, repositories: new Map() })).rejects.toThrow(
+      'classic.jsonl:1: no git repository is given for tiny/tiny; add --repo tiny/tiny=PATH-OR-URL.',
+    );
+  }, 300_000);
 });
 
 const reportsOf = (runId: string, evaluations: readonly Evaluation[]) =>
