@@ -9,6 +9,7 @@ import type { ArtefactRef, Canary, Candidate, PlantedCanary, RunRecord } from '.
 import { decideFirst, judgeHealth } from '../domain/validation.ts';
 import type { FirstDecision } from '../domain/validation.ts';
 import { addPruneException } from '../ecosystems/python/prune.ts';
+import type { MirrorStore } from '../sources/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import type { ControlActivities, FirstRuns, StageOf } from './types.ts';
 import { recorded } from './work.ts';
@@ -16,6 +17,7 @@ import type { WorkDeps } from './work.ts';
 
 export interface DecisionDeps extends WorkDeps {
   readonly store: ArtefactStore;
+  readonly mirrors: MirrorStore;
 }
 
 /** What validation found, as an artefact: the lists of the row, and what evaluation plants. */
@@ -57,8 +59,13 @@ export function createDecisionActivities(deps: DecisionDeps): Decisions {
         const health = await run(request.health);
         const judged = judgeHealth(health);
         if (!judged.ok) return { ...judged, tryNextCutoff: true };
-        const { testFiles } = await store.getJson<Candidate>(request.candidate);
-        const files = chooseScope(health, testFiles, request.passToPassBudgetMs);
+        const { testFiles, mirror, testCommit } = await store.getJson<Candidate>(request.candidate);
+        const chosen = chooseScope(health, testFiles, request.passToPassBudgetMs);
+        // health ran the base's tests, and the test patch may delete some of them
+        const there = new Set(
+          (await (await deps.mirrors.open(mirror)).listTree(testCommit)).map(({ path }) => path),
+        );
+        const files = chosen.filter((file) => there.has(file));
         return { ok: true, scope: await store.putJson(files), files: files.length };
       }),
 

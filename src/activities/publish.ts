@@ -35,7 +35,9 @@ export function createPublishActivities(
           variant: request.variant,
           policy: request.policy,
         },
-        runs: Object.entries(request.runs).map(([name, summary]) => ({ name, ...summary })),
+        runs: Object.entries(request.runs)
+          .map(([name, summary]) => ({ name, ...summary }))
+          .sort((a, b) => placeOf(a.name) - placeOf(b.name)),
         containerRuns: request.containerRuns,
         nop: lists.nop,
         gold: lists.gold,
@@ -54,6 +56,19 @@ export function createPublishActivities(
       end(campaign, instanceId, { outcome: 'rejected', rejection, stage: at, containerRuns }),
   };
 }
+
+/** The order in which a reader wants them; they end in any order. */
+const RUN_ORDER = [
+  'health',
+  'health-full',
+  'before-1',
+  'after-1',
+  'before-2',
+  'after-2',
+  'before-3',
+  'after-3',
+];
+const placeOf = (name: string): number => RUN_ORDER.findIndex((known) => known === name.split('.')[0]);
 
 /** The native row. No times, hosts or draws: the same history gives the same bytes. */
 async function rowOf(
