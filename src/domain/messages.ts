@@ -1,9 +1,7 @@
 import { CUTOFF_POLICIES, DEFAULT_RUN_LIMITS } from './types.ts';
 import type {
   ArtefactRef,
-  CutoffPolicy,
   EnvironmentKey,
-  EnvironmentVariant,
   IsoTime,
   RealiseOutcome,
   Rejection,
