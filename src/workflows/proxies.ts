@@ -16,7 +16,7 @@ import type { QueueRole } from '../domain/messages.ts';
 const patient = {
   initialInterval: 1_000, // most faults of a daemon are over in a second
   backoffCoefficient: 2,
-  maximumInterval: 60_000, // when the other side is back, nobody waits longer than a minute
+  maximumInterval: 30_000, // when the other side is back, nobody waits longer than that
 } as const;
 
 const watched = {

@@ -91,7 +91,8 @@ async function runTrial(kills: number, random: () => number): Promise<Trial> {
     say: () => undefined,
     env: { ...process.env, PATH: `${join(temporalServer().binary, '..')}:${process.env['PATH']}` },
   });
-  const { client, close } = await connectClient(temporal);
+  const connected = await connectClient(temporal);
+  const { client } = connected;
   try {
     const records = createFsRecordStore(state.paths.records);
     const context = { client, queuePrefix: DEFAULT_QUEUE_PREFIX, records };
@@ -130,7 +131,7 @@ async function runTrial(kills: number, random: () => number): Promise<Trial> {
       recorded: await records.list(`${recordNames.campaign(REQUEST.name)}/instances`),
     };
   } finally {
-    await close();
+    await connected.close();
     await stopEmbeddedTemporal(state);
     await rm(temporary, { recursive: true, force: true });
   }
