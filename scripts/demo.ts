@@ -1,6 +1,7 @@
 // `npm run demo`: the main job on real input. A campaign over the release history of real packages from the package index,
 // to published, validated, labelled instances with a dataset and an HTML report.
 import { parseArgs } from 'node:util';
+import { DEFAULT_RUN_LIMITS } from '../src/domain/types.ts';
 import { runCampaign } from '../src/cli/campaigns.ts';
 import { withSession } from '../src/cli/context.ts';
 import { createOutput } from '../src/cli/output.ts';
@@ -64,6 +65,7 @@ async function demo(session: Session): Promise<void> {
         runtimes: [RUNTIME],
         width: 4, // two slots on two cores, and the next ones' light stages meanwhile
         passToPassBudgetMs: 15_000,
+        runLimits: { ...DEFAULT_RUN_LIMITS, memoryBytes: 1024 ** 3 },
         minePageSize: 5, // a release is downloaded and read when it is needed, not long before
       },
     },

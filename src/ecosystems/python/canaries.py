@@ -6,6 +6,7 @@ standard output. A file that cannot be read or parsed has no canaries; that is n
 """
 
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -305,13 +306,18 @@ def falsehood(seed):
     return "%d == %d" % (number, number + 1)
 
 
-def names_like(test, near, taken, tree):
-    """Names made of the words that the file's own test names use, none of which is taken."""
+@functools.lru_cache(maxsize=1)  # asked for every test of a file, and a walk of a long file costs 50 ms
+def words_of(tree):
     words = []
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test"):
             words.extend(word for word in re.split(r"_+", node.name[4:]) if word and not word.isdigit())
-    words = list(dict.fromkeys(words)) or ["value", "default", "basic", "simple"]
+    return list(dict.fromkeys(words)) or ["value", "default", "basic", "simple"]
+
+
+def names_like(test, near, taken, tree):
+    """Names made of the words that the file's own test names use, none of which is taken."""
+    words = words_of(tree)
     stem = near.rstrip("_0123456789") or near
     seed = int(hashlib.sha256((test.path + "::" + near).encode()).hexdigest()[:8], 16)
     names = []

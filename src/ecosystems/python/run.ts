@@ -10,11 +10,12 @@ import type { EnvironmentVariant, RunOutcome, RunPlan, RunRecord } from '../../d
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
 import type { BaseImages, Sandbox, SandboxDriver } from '../../sandbox/types.ts';
 import type { MirrorStore } from '../../sources/types.ts';
-import type { ArtefactStore } from '../../store/types.ts';
+import type { ArtefactStore, RecordStore } from '../../store/types.ts';
 import type { WorkContext } from '../types.ts';
 import { createStopwatch } from './stopwatch.ts';
 import type { Stopwatch } from './stopwatch.ts';
 import { savedLog } from './regrade.ts';
+import { createInstallCache } from './installCache.ts';
 import { installOutcome, placeBase, rebuildApart } from './install.ts';
 import type { InstallFailure } from './install.ts';
 import { RUNNER_FILES, poolScript } from './runScripts.ts';
@@ -28,6 +29,7 @@ export interface PythonRunnerDeps {
   readonly driver: SandboxDriver;
   readonly baseImages: BaseImages;
   readonly store: ArtefactStore;
+  readonly records: RecordStore;
   readonly mirrors: MirrorStore;
   readonly log: Logger;
 }
@@ -97,7 +99,8 @@ async function runInContainer(
   let result: Omit<Parts, 'canaryPool'> | null = null;
   let pool: Awaited<ReturnType<typeof makePool>> = null;
   try {
-    const base = await placeBase(sandbox, workspace, rebuilt, context, clock);
+    const cache = createInstallCache(deps, plan, workspace);
+    const base = await placeBase(sandbox, workspace, rebuilt, context, clock, cache);
     if (base.failed !== null) {
       return await installFailed(deps, plan, workspace, clock, base.failed, rebuilt !== null);
     }
