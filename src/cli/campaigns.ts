@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
 import {
   campaignStatus,
   startCampaign,
   waitForCampaign,
+  type CampaignContext,
   type CampaignRequest,
   type StartedCampaign,
 } from '../client/campaigns.ts';
@@ -11,11 +11,10 @@ import type { CampaignOptions, CampaignResult, SourceSpec } from '../domain/mess
 import { DEFAULT_RUN_LIMITS } from '../domain/types.ts';
 import type { Session } from '../setup/session.ts';
 import { parseCampaignFile, type CampaignFile } from './campaignFile.ts';
+import { follow } from './follow.ts';
 import { UsageError, type Output } from './output.ts';
 import { campaignLine, createProgressView } from './progress.ts';
 import { stopOnSignal } from './signals.ts';
-
-const POLL_MS = 1_000; // a query costs a workflow task when the campaign is not cached
 
 /** Reads a campaign file into a request; one sentence when it is missing or wrong. */
 export async function requestFromFile(path: string): Promise<CampaignRequest> {
@@ -70,9 +69,12 @@ function sourceFrom({
   return { ...source, ...caps };
 }
 
+/** What of a session a campaign that is followed needs. */
+export type RunSession = CampaignContext & Pick<Session, 'temporal' | 'startWorkers'>;
+
 /** Starts or takes up a campaign and follows it to its end, with workers in this process. */
 export async function runCampaign(
-  session: Session,
+  session: RunSession,
   request: CampaignRequest,
   output: Output,
 ): Promise<{ readonly started: StartedCampaign; readonly result: CampaignResult }> {
@@ -83,7 +85,15 @@ export async function runCampaign(
     output.say(sayHow(started));
     if (session.temporal.uiUrl !== null)
       output.say(`Temporal UI: ${campaignUrl(session, started.workflowId)}`);
-    const result = await followCampaign(session, started.name, output, workers.ended);
+    const result = await follow({
+      session,
+      what: 'campaign',
+      output,
+      view: createProgressView(campaignLine),
+      status: () => campaignStatus(session, started.name),
+      wait: (signal) => waitForCampaign(session, started.name, signal),
+      workersEnded: workers.ended,
+    });
     return { started, result };
   } finally {
     signals.release();
@@ -91,7 +101,7 @@ export async function runCampaign(
   }
 }
 
-export const campaignUrl = ({ temporal }: Session, workflowId: string): string =>
+export const campaignUrl = ({ temporal }: Pick<Session, 'temporal'>, workflowId: string): string =>
   `${temporal.uiUrl}/namespaces/${temporal.namespace}/workflows/${encodeURIComponent(workflowId)}`;
 
 function sayHow({ name, how }: StartedCampaign): string {
@@ -102,36 +112,4 @@ function sayHow({ name, how }: StartedCampaign): string {
     finished: 'had finished already (give --fresh for a new one)',
   } as const;
   return `Campaign "${name}" ${words[how]}.`;
-}
-
-/** Shows progress until the campaign ends; a worker that dies for good ends the wait with its error. */
-async function followCampaign(
-  session: Session,
-  name: string,
-  output: Output,
-  workersEnded: Promise<void>,
-): Promise<CampaignResult> {
-  const view = createProgressView(campaignLine);
-  const ended = new AbortController();
-  const polling = (async () => {
-    while (!ended.signal.aborted) {
-      const status = await campaignStatus(session, name).catch(() => null); // Temporal may be gone for a minute
-      if (status?.progress) view.show(status.progress);
-      await delay(POLL_MS, undefined, { signal: ended.signal }).catch(() => {});
-    }
-  })();
-  try {
-    return await Promise.race([
-      waitForCampaign(session, name),
-      workersEnded.then(() => {
-        throw new Error(
-          'The workers were stopped before the campaign ended; run the same command again to go on.',
-        );
-      }),
-    ]);
-  } finally {
-    ended.abort();
-    await polling;
-    view.done();
-  }
 }

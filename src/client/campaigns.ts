@@ -24,6 +24,7 @@ import type {
 import { recordNames } from '../domain/records.ts';
 import type { RecordStore } from '../store/types.ts';
 import { attributes } from '../workflows/attributes.ts';
+import { waitOverOutages } from './outage.ts';
 
 /** What the functions below need of the world. */
 export interface CampaignContext {
@@ -176,9 +177,12 @@ function sentenceOf(error: unknown): string {
   return last instanceof Error ? last.message : String(last);
 }
 
-/** Waits for the end, over every continue-as-new. Throws the campaign's failure. */
-export const waitForCampaign = (context: CampaignContext, name: string): Promise<CampaignResult> =>
-  handleOf(context, name).result();
+/** Waits for the end, over every continue-as-new and every outage of Temporal. Throws the campaign's failure. */
+export const waitForCampaign = (
+  context: CampaignContext,
+  name: string,
+  signal?: AbortSignal,
+): Promise<CampaignResult> => waitOverOutages(() => handleOf(context, name).result(), signal);
 
 /** No new instance starts; running ones go on. */
 export const pauseCampaign = (context: CampaignContext, name: string): Promise<void> =>

@@ -17,6 +17,7 @@ import { recordNames } from '../domain/records.ts';
 import type { ArtefactRef, InstanceRow } from '../domain/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import type { CampaignContext } from './campaigns.ts';
+import { waitOverOutages } from './outage.ts';
 
 export interface EvaluationContext extends CampaignContext {
   readonly store: ArtefactStore;
@@ -156,9 +157,12 @@ export async function evaluationStatus(
   return { runId, status, progress };
 }
 
-/** Waits for the end, over every continue-as-new. */
-export const waitForEvaluation = (context: CampaignContext, runId: string): Promise<EvaluationSummary> =>
-  handleOf(context, runId).result();
+/** Waits for the end, over every continue-as-new and every outage of Temporal. Throws the run's failure. */
+export const waitForEvaluation = (
+  context: CampaignContext,
+  runId: string,
+  signal?: AbortSignal,
+): Promise<EvaluationSummary> => waitOverOutages(() => handleOf(context, runId).result(), signal);
 
 export const pauseEvaluation = (context: CampaignContext, runId: string): Promise<void> =>
   handleOf(context, runId).executeUpdate<void, []>(UPDATES.pause);

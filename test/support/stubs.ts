@@ -1,3 +1,4 @@
+import type { Client } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import type { PageEntry } from '../../src/activities/types.ts';
 import type { InstanceResult, SourceSpec } from '../../src/domain/messages.ts';
@@ -5,7 +6,6 @@ import { WORKFLOWS, scopedWorkflowId, SIGNALS, sourceLabel, taskQueue } from '..
 import { workflowIds } from '../../src/domain/ids.ts';
 import type { ArtefactRef, Rejection, RunSummary } from '../../src/domain/types.ts';
 import type { ActivitiesByRole } from '../../src/workers/main.ts';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
 
 /** A made-up but well-formed ref, so that logs and histories stay readable. */
 export const fakeRef = (text: string): ArtefactRef =>
@@ -45,7 +45,7 @@ export interface Stubs {
 }
 
 /** Activities by hand: they record every call, keep results like the record store does, and fail on cue. */
-export function createStubs(env: TestWorkflowEnvironment, plan: StubPlan): Stubs {
+export function createStubs(env: { readonly client: Client }, plan: StubPlan): Stubs {
   const calls: Call[] = [];
   const results = new Map<string, InstanceResult>();
   const provers = new Set<string>();

@@ -22,10 +22,15 @@ export function workflowBundle(): { readonly codePath: string } {
 
 let quiet = false;
 
-/** Connections to the run's server; call `teardown()` in afterAll (the server itself stays up). */
-export async function temporalEnvironment(): Promise<TestWorkflowEnvironment> {
+/** Keeps the SDK's own log out of the test's output; before the first worker. */
+export function quietRuntime(): void {
   if (!quiet) Runtime.install({ logger: new DefaultLogger('ERROR') });
   quiet = true;
+}
+
+/** Connections to the run's server; call `teardown()` in afterAll (the server itself stays up). */
+export async function temporalEnvironment(): Promise<TestWorkflowEnvironment> {
+  quietRuntime();
   const { address, namespace } = temporalServer();
   return TestWorkflowEnvironment.createFromExistingServer({ address, namespace });
 }

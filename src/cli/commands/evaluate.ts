@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import {
   evaluationStatus,
@@ -17,6 +16,7 @@ import type { Session } from '../../setup/session.ts';
 import { openState } from '../../setup/state.ts';
 import { createFsArtefactStore } from '../../store/fs.ts';
 import { settingsFrom, withDependencies, withSession, type GlobalOptions } from '../context.ts';
+import { follow } from '../follow.ts';
 import { createOutput, UsageError, type Output } from '../output.ts';
 import { createProgressView, evaluationLine } from '../progress.ts';
 import { readRows, type Rows } from '../rows.ts';
@@ -175,8 +175,6 @@ export async function runEvaluation(
 ): Promise<EvaluationSummary> {
   const workers = await session.startWorkers(['control', 'sandbox']);
   const signals = stopOnSignal(workers, output);
-  const view = createProgressView(evaluationLine);
-  const ended = new AbortController();
   try {
     const context = { ...session, store: session.deps.store };
     const started = await startEvaluation(context, {
@@ -186,27 +184,16 @@ export async function runEvaluation(
       entries: what.entries,
     });
     output.say(`Evaluation "${what.runId}" of ${what.entries.length} predictions ${started.how}.`);
-    const polling = (async () => {
-      while (!ended.signal.aborted) {
-        const status = await evaluationStatus(session, what.runId).catch(() => null);
-        if (status?.progress) view.show(status.progress);
-        await delay(1_000, undefined, { signal: ended.signal }).catch(() => {});
-      }
-    })();
-    const summary = await Promise.race([
-      waitForEvaluation(session, what.runId),
-      workers.ended.then(() => {
-        throw new Error(
-          'The workers were stopped before the evaluation ended; run the same command again to go on.',
-        );
-      }),
-    ]);
-    ended.abort();
-    await polling;
-    return summary;
+    return await follow({
+      session,
+      what: 'evaluation',
+      output,
+      view: createProgressView(evaluationLine),
+      status: () => evaluationStatus(session, what.runId),
+      wait: (signal) => waitForEvaluation(session, what.runId, signal),
+      workersEnded: workers.ended,
+    });
   } finally {
-    ended.abort();
-    view.done();
     signals.release();
     await workers.stop();
   }
