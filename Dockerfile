@@ -6,7 +6,7 @@ COPY package.json package-lock.json .npmrc ./
 # a private npm registry: docker compose build --secret id=npmrc,src=$HOME/.npmrc
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
-COPY scripts/boot.mjs scripts/boot.mjs
+COPY scripts/boot.mjs scripts/bundle.ts scripts/
 COPY src src
 # the image brings its own Node 24, and one platform's native bridge is enough
 RUN npm run build \
@@ -15,9 +15,9 @@ RUN npm run build \
     && node -e "import('./scripts/boot.mjs').then(({ slim }) => slim('node_modules'))"
 
 FROM node:24-bookworm-slim
-# git: mining and mirrors; python3 and pip: only asked where the package index is; debootstrap: base images without a registry
+# git: mining and mirrors; python3 and pip: only asked where the package index is; mmdebstrap: base images without a registry
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates debootstrap git python3 python3-pip \
+    && apt-get install -y --no-install-recommends ca-certificates debian-archive-keyring git mmdebstrap python3 python3-pip \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY package.json ./

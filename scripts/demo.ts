@@ -71,8 +71,12 @@ async function demo(session: Session): Promise<void> {
     },
     output,
   );
-  const summary = await campaignSummary(session, started.name, performance.now() - startedMs);
+  const summary = await campaignSummary(session, started.name, result, performance.now() - startedMs);
   output.result({ ...summary, setup_ms: Math.round(setupMs), state: result.state }, summaryText(summary));
+  if (summary.published < instances) {
+    output.say(`Only ${summary.published} of ${instances} instances could be published from these packages.`);
+    process.exitCode = 1;
+  }
 }
 
 /** The base image is set-up: pulled or made once per daemon, and not part of the time that is measured. */

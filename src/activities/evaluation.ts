@@ -33,6 +33,7 @@ export interface EvaluationManifest {
 export interface EvaluationDeps extends WorkDeps {
   readonly store: ArtefactStore;
   readonly evaluator: Evaluator;
+  readonly assertRoom: () => Promise<void>;
   readonly stateDir: string;
   readonly runsDir: string;
   /** What a SWE-bench harness would run for a row. */
@@ -49,6 +50,7 @@ export function createEvaluationActivities(
       withWork(deps, undefined, async (context) => {
         const name = recordNames.evaluationResult(runId, index);
         const known = await deps.records.read<ReportedEvaluation>(name);
+        if (known === null) await deps.assertRoom(); // a full disk must never look like a failing test
         const reported = known ?? (await evaluate(deps, await manifests(ref), index, context));
         const { value } = known === null ? await deps.records.record(name, reported) : { value: known };
         return { served: !value.executed, verdict: value.result.grade.verdict.verdict };

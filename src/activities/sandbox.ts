@@ -45,6 +45,7 @@ export function createSandboxActivities(deps: SandboxDeps): Omit<SandboxActiviti
     runTests: (request) =>
       withWork(deps, request.campaign, (context) =>
         recorded(deps, request, async () => {
+          await deps.assertRoom(); // a full disk must never look like a failing test
           const record = await ecosystem.run(await planOf(deps, request), context);
           const statuses = Object.values(record.tests).map(({ status }) => status);
           const summary: RunSummary = {

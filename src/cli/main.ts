@@ -62,6 +62,7 @@ async function main(): Promise<void> {
     }
     const { sentence, code } = explain(error);
     process.stderr.write(`repoforge: ${sentence}\n`);
+    if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: sentence })}\n`);
     if (process.env['REPOFORGE_LOG_LEVEL'] === 'debug' && error instanceof Error)
       process.stderr.write(`${error.stack}\n`);
     process.exitCode = code;

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { CampaignResult } from '../domain/messages.ts';
 import { workflowIds } from '../domain/ids.ts';
 import { formatBytes, formatDuration } from '../report/html.ts';
 import { readFunnel } from '../report/build.ts';
@@ -24,6 +25,8 @@ export interface CampaignSummary {
   readonly environments: number;
   readonly environment_ms_p50: number | null;
   readonly labels: Readonly<Record<string, unknown>> | null;
+  /** Sources that could not be mined at all, with the reason. */
+  readonly failed_sources: readonly { readonly label: string; readonly reason: string }[];
   readonly wall_ms: number;
   readonly dataset: string;
   readonly report: string;
@@ -33,6 +36,7 @@ export interface CampaignSummary {
 export async function campaignSummary(
   session: Session,
   name: string,
+  result: CampaignResult,
   wallMs: number,
 ): Promise<CampaignSummary> {
   const dir = session.state.dir;
@@ -58,6 +62,7 @@ export async function campaignSummary(
     environments: funnel.environments.count,
     environment_ms_p50: funnel.environments.p50Ms,
     labels: figures?.labels ?? null,
+    failed_sources: result.failedSources,
     wall_ms: Math.round(wallMs),
     dataset: join(dir, 'campaigns', name, 'dataset.jsonl'),
     report: join(dir, 'campaigns', name, 'report', 'index.html'),
@@ -93,7 +98,8 @@ export function summaryText(summary: CampaignSummary): string {
             '  ',
           ),
         ]),
-    `Gold resolved ${percent(summary.gold_resolved)} (${summary.gold_resolved}/${published}), nop resolved ${percent(summary.nop_resolved)} (${summary.nop_resolved}/${published})`,
+    ...summary.failed_sources.map(({ label, reason }) => `Could not be mined: ${label}: ${reason}`),
+    `In validation's own last runs: gold resolved ${percent(summary.gold_resolved)} (${summary.gold_resolved}/${published}), nop resolved ${percent(summary.nop_resolved)} (${summary.nop_resolved}/${published})`,
     `Container runs: ${summary.executed_runs} executed; at most ${summary.max_runs_per_published} for a published instance`,
     `Storage: ${summary.unique_bytes_per_instance === null ? 'not measured' : `${formatBytes(summary.unique_bytes_per_instance)} unique per instance over the base images`}; ${summary.environments} environments, median ${summary.environment_ms_p50 === null ? '–' : formatDuration(summary.environment_ms_p50)} each`,
     `Labels: ${labelsText(summary)}`,

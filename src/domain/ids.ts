@@ -31,6 +31,8 @@ export function environmentKey(spec: EnvironmentSpec): EnvironmentKey {
 export function evaluationKey(input: {
   readonly rowHash: string;
   readonly patch: ArtefactRef | null;
+  /** Proven canaries it was graded with: a verdict without them is never served to whoever has them. */
+  readonly canaries: ArtefactRef | null;
   readonly environment: EnvironmentKey;
   readonly limits: RunLimits;
 }): string {
@@ -41,7 +43,15 @@ export function evaluationKey(input: {
 export function rowHash(
   row: Pick<
     InstanceRow,
-    'instance_id' | 'base_commit' | 'patch' | 'test_patch' | 'FAIL_TO_PASS' | 'PASS_TO_PASS' | 'test_scope'
+    | 'instance_id'
+    | 'base_commit'
+    | 'patch'
+    | 'test_patch'
+    | 'FAIL_TO_PASS'
+    | 'PASS_TO_PASS'
+    | 'test_scope'
+    | 'candidate'
+    | 'environment_spec'
   > & { readonly environment: { readonly key: string; readonly variant: string } },
 ): string {
   return hashOf({
@@ -54,6 +64,8 @@ export function rowHash(
     scope: row.test_scope,
     environment: row.environment.key,
     variant: row.environment.variant,
+    candidate: row.candidate,
+    spec: row.environment_spec,
   });
 }
 

@@ -53,8 +53,14 @@ export interface Evaluator {
   evaluate(input: EvaluateInput): Promise<Evaluation>;
 }
 
-/** Verdicts that the same inputs give again; a timeout or an accusation is tried anew. */
-const SERVED: ReadonlySet<VerdictName> = new Set(['resolved', 'unresolved', 'patch_failed', 'empty_patch']);
+/** Verdicts that stay. A timeout is tried anew; an accusation sticks, or a forger would draw until the canaries miss him. */
+const SERVED: ReadonlySet<VerdictName> = new Set([
+  'resolved',
+  'unresolved',
+  'patch_failed',
+  'empty_patch',
+  'tampered',
+]);
 
 export const evaluationRecord = (key: string): string => `evaluations/${key}`;
 
@@ -67,7 +73,7 @@ export function createEvaluator(dependencies: EvaluatorDependencies): Evaluator 
   async function evaluate(input: EvaluateInput): Promise<Evaluation> {
     const { row } = input;
     const patch = await resolvePatch(input);
-    const key = keyOf(row, patch);
+    const key = keyOf(row, patch, input.provenCanaries);
     if (input.patch === null) return { result: emptyResult(input, key), executed: false };
     if (input.repetition === undefined) {
       const stored = await dependencies.records.read<EvaluationResult>(evaluationRecord(key));
@@ -210,18 +216,19 @@ export function infraResult(
     schema: 1,
     instanceId: row.instance_id,
     modelNameOrPath: input.modelNameOrPath,
-    key: keyOf(row, input.patch),
+    key: keyOf(row, input.patch, null),
     grade: infraGrade({ failToPass: row.FAIL_TO_PASS, passToPass: row.PASS_TO_PASS }, reason),
     record: null,
     patch: input.patch,
   };
 }
 
-/** Key of an evaluation of this row; null is nop. */
-export const keyOf = (row: InstanceRow, patch: ArtefactRef | null): string =>
+/** Key of an evaluation of this row; a null patch is nop. */
+export const keyOf = (row: InstanceRow, patch: ArtefactRef | null, canaries: ArtefactRef | null): string =>
   evaluationKey({
     rowHash: row.row_hash,
     patch,
+    canaries,
     environment: row.environment.key,
     limits: row.limits,
   });

@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { InstanceRow } from '../domain/types.ts';
 import { canonicalJson } from '../domain/canonical.ts';
+import { rowHash } from '../domain/ids.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { asciiJsonLine, classicRow } from './classic.ts';
 import { evalScript, type RunnerInvocation } from './evalScript.ts';
@@ -158,5 +159,12 @@ function nativeRow(value: unknown, where: string): InstanceRow {
       `${where}: not a native row (schema_version 1); rows of other forms come in with \`repoforge import\`.`,
     );
   }
-  return row as InstanceRow;
+  const whole = row as InstanceRow;
+  if (rowHash(whole) !== whole.row_hash) {
+    throw permanentFailure(
+      FAILURE_TYPES.badInput,
+      `${where}: ${whole.instance_id} does not match its row_hash: its patches, tests, scope or environment were edited.`,
+    );
+  }
+  return whole;
 }

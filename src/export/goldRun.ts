@@ -33,5 +33,5 @@ async function storedGoldRun(
 ): Promise<ArtefactRef | null> {
   if (!(await store.has(row.candidate))) return null;
   const { patch } = await store.getJson<Candidate>(row.candidate);
-  return (await records.read<EvaluationResult>(evaluationRecord(keyOf(row, patch))))?.record ?? null;
+  return (await records.read<EvaluationResult>(evaluationRecord(keyOf(row, patch, null))))?.record ?? null;
 }

@@ -118,6 +118,7 @@ export function createActivities(deps: Dependencies, client: Client): Activities
     installation,
     stateDir: state.dir,
     runsDir: state.paths.runs,
+    assertRoom: diskGate(deps),
     client,
     store,
     records,
@@ -129,7 +130,7 @@ export function createActivities(deps: Dependencies, client: Client): Activities
   });
   return {
     mining: createMiningActivities(shared),
-    sandbox: { ...createSandboxActivities({ ...shared, assertRoom: diskGate(deps) }), evaluatePrediction },
+    sandbox: { ...createSandboxActivities(shared), evaluatePrediction },
     llm: createLabelActivities(shared),
     control: {
       ...createEnvironmentActivities(shared),

@@ -147,6 +147,9 @@ export function createFsRecordStore(dir: string): RecordStore {
     try {
       await handle.writeFile(`${canonicalJson(value)}\n`);
       await handle.sync();
+    } catch (error) {
+      await rm(file, { force: true }); // a full disk leaves nothing behind
+      throw error;
     } finally {
       await handle.close();
     }

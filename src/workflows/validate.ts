@@ -174,7 +174,7 @@ async function publish(attempt: Attempt, scope: ArtefactRef, lists: ArtefactRef)
     lists,
     labels,
     runs: attempt.runs,
-    containerRuns: Object.keys(attempt.runs).length,
+    containerRuns: life.runs,
   });
   upsertSearchAttributes([{ key: attributes.reward, value: 1 }]);
   return { kind: 'ended', result };

@@ -10,7 +10,7 @@ import {
 import type { Session } from '../../setup/session.ts';
 import { campaignUrl, requestFromFile, runCampaign } from '../campaigns.ts';
 import { withSession, type GlobalOptions } from '../context.ts';
-import { createOutput, UsageError, type Output } from '../output.ts';
+import { createOutput, EXIT, UsageError, type Output } from '../output.ts';
 import { campaignLine } from '../progress.ts';
 import { campaignSummary, summaryText } from '../summary.ts';
 
@@ -126,8 +126,9 @@ async function run(file: string, _options: object, command: Command): Promise<vo
     async (session) => {
       const startedMs = performance.now();
       const { started, result } = await runCampaign(session, request, output);
-      const summary = await campaignSummary(session, started.name, performance.now() - startedMs);
+      const summary = await campaignSummary(session, started.name, result, performance.now() - startedMs);
       output.result({ ...summary, state: result.state }, summaryText(summary));
+      if (summary.failed_sources.length > 0) process.exitCode = EXIT.failed;
     },
     { docker: true },
   );

@@ -2,6 +2,7 @@
  * The offline install of a base is the same in every run of it: what it leaves (the venv, and files that git does not
  * track) is kept as an artefact and put back. Only installs of pristine bases come here; what a patch builds never does.
  */
+import type { Logger } from 'pino';
 import { hashOf } from '../../domain/canonical.ts';
 import type { ArtefactRef, RunPlan } from '../../domain/types.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
@@ -51,12 +52,15 @@ with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMA
 
 /** The cache for one plan: keyed by the base's tree, the environment and the install commands. */
 export function createInstallCache(
-  deps: { readonly store: ArtefactStore; readonly records: RecordStore },
+  deps: { readonly store: ArtefactStore; readonly records: RecordStore; readonly log: Logger },
   plan: RunPlan,
+  image: string,
   { treeOid, spec, candidate, submodules }: Workspace,
+  signal: AbortSignal,
 ): InstallCache {
   const key = hashOf({
     rules: INSTALL_RULES,
+    image,
     treeOid,
     submodules,
     environment: plan.environment,
@@ -67,10 +71,16 @@ export function createInstallCache(
   const name = `installs/${key}`;
   return {
     async restore(sandbox) {
-      const kept = await deps.records.read<KeptInstall>(name);
-      if (kept === null || !(await deps.store.has(kept.tar))) return null;
-      await sandbox.putTree(await deps.store.get(kept.tar), '/');
-      return { versions: kept.versions };
+      const kept = await deps.records.read<KeptInstall>(name).catch(() => null);
+      const tar = kept === null ? null : await deps.store.get(kept.tar).catch(() => null);
+      if (kept === null || tar === null) return null; // lost or damaged: the install is made again
+      await sandbox.putTree(tar, '/');
+      const works = await sandbox.exec([`${SANDBOX_PATHS.venv}/bin/python`, '-I', '-c', ''], {
+        user: SANDBOX_USERS.test,
+        timeoutMs: PACK_TIMEOUT_MS,
+        signal,
+      });
+      return works.exitCode === 0 ? { versions: kept.versions } : null;
     },
     async keep(sandbox, versions) {
       const packed = await sandbox.exec(['python3', '-I', '-c', PACK_PROGRAM, SANDBOX_PATHS.venv], {
@@ -79,10 +89,15 @@ export function createInstallCache(
         env: { HOME: '/home/build', LC_ALL: 'C.UTF-8' },
         timeoutMs: PACK_TIMEOUT_MS,
         outputBytes: MAX_BYTES,
+        signal,
       });
       if (packed.exitCode !== 0 || packed.droppedBytes > 0 || packed.stderr.length > 0) return;
-      const kept: KeptInstall = { tar: await deps.store.put(packed.stdout), versions };
-      await deps.records.record(name, kept);
+      try {
+        const kept: KeptInstall = { tar: await deps.store.put(packed.stdout), versions };
+        await deps.records.record(name, kept);
+      } catch (error) {
+        deps.log.warn({ err: error }, 'an install could not be kept; the next run makes it again');
+      }
     },
   };
 }

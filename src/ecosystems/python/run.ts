@@ -99,7 +99,7 @@ async function runInContainer(
   let result: Omit<Parts, 'canaryPool'> | null = null;
   let pool: Awaited<ReturnType<typeof makePool>> = null;
   try {
-    const cache = createInstallCache(deps, plan, workspace);
+    const cache = createInstallCache(deps, plan, image, workspace, context.signal);
     const base = await placeBase(sandbox, workspace, rebuilt, context, clock, cache);
     if (base.failed !== null) {
       return await installFailed(deps, plan, workspace, clock, base.failed, rebuilt !== null);

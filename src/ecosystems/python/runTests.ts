@@ -54,7 +54,9 @@ export async function runTests(input: TestsInput): Promise<TestsResult> {
     const result = await runOnce(input, config, scope, leftMs);
     leftMs = Math.max(1_000, leftMs - result.durationMs);
     outputs.push(result.output);
-    const repair = repairs < MAX_REPAIRS ? findRepair(result, config, input, scope) : null;
+    // results were written: the runner started as it was told, and what it printed is the candidate's word
+    const silent = (await readJunit(input.sandbox)) === null;
+    const repair = repairs < MAX_REPAIRS ? findRepair(result, config, input, scope, silent) : null;
     if (repair === null) {
       const read = await readResults(input, result);
       return {
@@ -109,6 +111,7 @@ function findRepair(
   config: RunnerConfig,
   input: TestsInput,
   scope: readonly string[],
+  silent: boolean,
 ): Repair | null {
   if (result.timedOut || result.outOfMemory) return null;
   const text = result.output.toString('utf8');
@@ -120,14 +123,13 @@ function findRepair(
       note: 'Discovery found nothing; test modules were named one by one',
     };
   }
+  if (!silent) return null;
   const unknown =
     result.exitCode === USAGE_ERROR ? /error: unrecognized arguments: (.+)/.exec(text)?.[1] : undefined;
   const plugin = /Error importing plugin "([^"]+)"/.exec(text)?.[1];
   const unwanted = [...(unknown?.split(/\s+/) ?? []), ...(plugin === undefined ? [] : [plugin])];
   const mended = unwanted.length === 0 ? null : withoutOptions(config, unwanted);
-  return mended === null
-    ? null
-    : { config: mended, scope, note: OPTIONS_LEFT_OUT + unwanted.join(' ') };
+  return mended === null ? null : { config: mended, scope, note: OPTIONS_LEFT_OUT + unwanted.join(' ') };
 }
 
 type Read = Omit<TestsResult, 'output' | 'droppedBytes' | 'durationMs'>;
