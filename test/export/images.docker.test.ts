@@ -115,7 +115,7 @@ describe('exported images', () => {
     // as other harnesses start them: root with the daemon's usual capabilities
     const [image = ''] = imagesOf(['a__a-2']);
     const patch = "--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-NAME = 'a__a-2'\n+NAME = 'x'\n";
-    const script = `git apply --verbose - <<'EOF'\n${patch}EOF\ncat a.py; git checkout -q -- . ; git clean -fdq; cat a.py /env/inenv.py; ls; pwd`;
+    const script = `git apply --verbose - <<'EOF'\n${patch}EOF\ncat a.py; git checkout -q -- . ; git clean -fdq; cat a.py /env/inenv.py; ls -1; pwd`;
     const container = await test.docker.createContainer({
       Image: image,
       Cmd: ['bash', '-ec', script],
