@@ -73,7 +73,7 @@ it('a run is graded again from what it saved: a wrongly recorded verdict is corr
       },
     ],
   });
-  expect(report.reports.report).toMatchObject({ evaluated: 3, executed: 0, resolved: 1 });
+  expect(report.reports.report).toMatchObject({ evaluated: 3, executed: 3, resolved: 1 });
   const summary = JSON.parse(await readFile(report.reports.summaries[0] ?? '', 'utf8')) as object;
   expect(summary).toMatchObject({ schema_version: 2, resolved_ids: ['a__a-1'] });
   const kept = await records.read<ReportedEvaluation>(recordNames.evaluationResult('r', 0));
