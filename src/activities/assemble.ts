@@ -54,6 +54,7 @@ export async function assembleCampaign(deps: AssembleDeps, request: Request): Pr
   const funnel = buildFunnel({
     campaign,
     finished: request.finished,
+    containerRuns: request.containerRuns,
     entries: placed.map(funnelEntry),
     published: new Set(published.map(({ entry }) => entry.instanceId)),
     grades: evidence.map(({ gold, nop }) => ({ gold: gold.resolved === 1, nop: nop.resolved === 1 })),

@@ -186,6 +186,8 @@ export interface ControlActivities {
     readonly sources: readonly SourceSpec[];
     readonly options: CampaignOptions;
     readonly finished: boolean;
+    /** Runs of all instances, dismissed ones included: they leave no result that could be counted. */
+    readonly containerRuns: number;
   }): Promise<{
     readonly dataset: string;
     readonly report: string | null;

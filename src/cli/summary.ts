@@ -13,6 +13,10 @@ export interface CampaignSummary {
   readonly campaign: string;
   readonly mined: number;
   readonly published: number;
+  /** Validated, but beyond a cap by source order. */
+  readonly surplus: number;
+  /** Mined, and not brought to an end: mostly since the caps were met. */
+  readonly open: number;
   readonly rejected: Readonly<Record<string, number>>;
   readonly rejection_examples: Readonly<Record<string, string>>;
   readonly funnel: readonly { readonly stage: string; readonly count: number }[];
@@ -46,6 +50,8 @@ export async function campaignSummary(
     campaign: name,
     mined: funnel.mined,
     published: funnel.published,
+    surplus: funnel.surplus,
+    open: funnel.open,
     rejected: Object.fromEntries(funnel.rejections.map(({ reason, count }) => [reason, count])),
     rejection_examples: Object.fromEntries(
       funnel.rejections.map(({ reason, examples }) => [
@@ -98,6 +104,9 @@ export function summaryText(summary: CampaignSummary): string {
             '  ',
           ),
         ]),
+    ...(summary.surplus + summary.open === 0
+      ? []
+      : [`Beyond the caps: ${summary.surplus} validated, ${summary.open} mined and not needed or not ended`]),
     ...summary.failed_sources.map(({ label, reason }) => `Could not be mined: ${label}: ${reason}`),
     `In validation's own last runs: gold resolved ${percent(summary.gold_resolved)} (${summary.gold_resolved}/${published}), nop resolved ${percent(summary.nop_resolved)} (${summary.nop_resolved}/${published})`,
     `Container runs: ${summary.executed_runs} executed; at most ${summary.max_runs_per_published} for a published instance`,

@@ -2,17 +2,17 @@
  * Which candidate may start next, so that caps take the first N in source order whatever finishes first.
  *
  * The campaign has one order: entry k of every source comes before entry k + 1 of any, and within equal k the sources
- * come as the campaign names them. `positionOf` is an entry's place in that order. The rules:
- * - a source with a cap admits while accepted + running is below it, so it never validates more than it may publish;
- * - an overall cap admits an entry while fewer than N accepted or running entries come before it.
- * When nothing is running and nothing may be admitted, the first N accepted are exactly the first N that validate.
+ * come as the campaign names them. An entry is wanted as long as the published entries before it stay below its
+ * source's cap and the overall cap. What is still running counts with a weight between:
+ * - 1: every one of them will validate. An entry wanted even so is needed for certain.
+ * - the campaign's yield so far: an entry wanted then will probably be needed, and keeps the window full near a cap.
+ * - 0: none of them will. An entry that is not wanted even so is surplus, whatever happens.
+ * When nothing is running the three agree, so the first N accepted are exactly the first N that validate.
  */
 
 export interface SourceState {
   /** Entries admitted so far: the next entry's k. */
   readonly admitted: number;
-  readonly accepted: number;
-  readonly running: number;
   readonly exhausted: boolean;
 }
 
@@ -21,42 +21,72 @@ export interface Caps {
   readonly overall: number | null;
 }
 
+/** Positions of a campaign's entries, by how far they are. */
+export interface Positions {
+  readonly accepted: readonly number[];
+  readonly running: readonly number[];
+}
+
 /** Place of entry k of a source in the campaign's one order. */
 export const positionOf = (sourceCount: number, source: number, k: number): number =>
   k * sourceCount + source;
 
-/** Whether a source's next entry may start (or, when it is not mined yet, should be mined). */
-export function mayAdmit(
-  source: number,
-  sources: readonly SourceState[],
+export const capped = ({ perSource, overall }: Caps): boolean =>
+  overall !== null || perSource.some((cap) => cap !== null);
+
+/** Whether an entry at this position would be published if it validates, with what runs counted by `weight`. */
+export function wanted(
+  position: number,
   caps: Caps,
-  acceptedPositions: readonly number[],
-  runningPositions: readonly number[],
+  { accepted, running }: Positions,
+  weight: number,
 ): boolean {
-  const state = sources[source];
-  if (state === undefined || state.exhausted) return false;
-  const cap = caps.perSource[source] ?? null;
-  if (cap !== null && state.accepted + state.running >= cap) return false;
-  if (caps.overall === null || acceptedPositions.length + runningPositions.length < caps.overall) return true;
-  const position = positionOf(sources.length, source, state.admitted);
-  const earlier = (positions: readonly number[]): number =>
-    positions.reduce((count, other) => (other < position ? count + 1 : count), 0);
-  return earlier(acceptedPositions) + earlier(runningPositions) < caps.overall;
+  if (!capped(caps)) return true;
+  const expected = caps.perSource.map(() => 0);
+  const count = (positions: readonly number[], each: number): void => {
+    for (const other of positions)
+      if (other < position) {
+        const source = other % expected.length;
+        expected[source] = (expected[source] ?? 0) + each;
+      }
+  };
+  count(accepted, 1);
+  count(running, weight);
+  const source = position % expected.length;
+  const capOf = (index: number): number => caps.perSource[index] ?? Infinity;
+  const all = expected.reduce((sum, each, index) => sum + Math.min(each, capOf(index)), 0);
+  return (expected[source] ?? 0) < capOf(source) && all < (caps.overall ?? Infinity);
 }
 
-/** Sources whose next entry may be admitted, the earliest entry first. */
+/**
+ * Sources whose next entry may start (or, when it is not mined yet, should be mined): those needed for certain come
+ * first, then those that will probably be, each in the campaign's order.
+ */
 export function admissible(
   sources: readonly SourceState[],
   caps: Caps,
-  acceptedPositions: readonly number[],
-  runningPositions: readonly number[],
+  positions: Positions,
+  weight: number = yieldSoFar(sources, positions),
 ): readonly number[] {
   return sources
-    .map((state, source) => ({ source, position: positionOf(sources.length, source, state.admitted) }))
-    .filter(({ source }) => mayAdmit(source, sources, caps, acceptedPositions, runningPositions))
-    .sort((a, b) => a.position - b.position)
+    .flatMap(({ admitted: k, exhausted }, source) => {
+      const position = positionOf(sources.length, source, k);
+      if (exhausted || !wanted(position, caps, positions, weight)) return [];
+      return [{ source, position, needed: wanted(position, caps, positions, 1) }];
+    })
+    .sort((a, b) => Number(b.needed) - Number(a.needed) || a.position - b.position)
     .map(({ source }) => source);
 }
+
+/** Share of the ended entries that were accepted, with one more counted as if it had been: hopeful while little is known. */
+function yieldSoFar(sources: readonly SourceState[], { accepted, running }: Positions): number {
+  const admitted = sources.reduce((sum, source) => sum + source.admitted, 0);
+  return Math.min(1, (accepted.length + 1) / (admitted - running.length + 1));
+}
+
+/** Positions of running entries that can no longer be published. */
+export const surplusOf = (caps: Caps, positions: Positions): readonly number[] =>
+  positions.running.filter((position) => !wanted(position, caps, positions, 0));
 
 /**
  * The entries that are published: per source the first of its cap, then the first of the overall cap, in the one order.

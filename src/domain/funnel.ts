@@ -20,6 +20,8 @@ export interface Funnel {
   readonly published: number;
   /** Validated, but beyond a cap by source order. */
   readonly surplus: number;
+  /** Mined, and not brought to an end: the caps were met, the campaign was stopped, or infrastructure failed. */
+  readonly open: number;
   readonly containerRuns: { readonly executed: number; readonly maxPerPublished: number };
   readonly gold: { readonly resolved: number; readonly total: number };
   readonly nop: { readonly resolved: number; readonly total: number };
@@ -44,7 +46,9 @@ export interface DurationStats {
 export interface FunnelInput {
   readonly campaign: string;
   readonly finished: boolean;
-  /** Every admitted entry, in the campaign's order. */
+  /** Container runs of tests, of every instance that was started. */
+  readonly containerRuns: number;
+  /** Every mined entry, in the campaign's order. */
   readonly entries: readonly FunnelEntry[];
   /** Ids that are in the dataset. */
   readonly published: ReadonlySet<string>;
@@ -79,8 +83,9 @@ export function buildFunnel(input: FunnelInput): Funnel {
     mined: entries.length,
     published: published.size,
     surplus: accepted.length - published.size,
+    open: results.filter((result) => result === null).length,
     containerRuns: {
-      executed: results.reduce((sum, result) => sum + (result?.containerRuns ?? 0), 0),
+      executed: input.containerRuns,
       maxPerPublished: Math.max(0, ...accepted.map((result) => result?.containerRuns ?? 0)),
     },
     gold: { resolved: input.grades.filter(({ gold }) => gold).length, total: input.grades.length },

@@ -166,7 +166,7 @@ export interface CampaignCarried {
   readonly stopping: StopMode | null;
   readonly sources: readonly SourceProgress[];
   readonly running: readonly RunningInstance[];
-  /** Positions of accepted instances; kept only under an overall cap. */
+  /** Positions of accepted instances; kept only under a cap. */
   readonly acceptedPositions: readonly number[];
   readonly counts: FunnelCounts;
   readonly failedSources: readonly FailedSource[];

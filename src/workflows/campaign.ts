@@ -14,6 +14,7 @@ import {
   defineSignal,
   defineUpdate,
   isCancellation,
+  patched,
   setCurrentDetails,
   setHandler,
   sleep,
@@ -29,7 +30,7 @@ import type {
   ResizeRequest,
   StopRequest,
 } from '../domain/messages.ts';
-import { admit, cancelRunning, reconcile } from './campaignChildren.ts';
+import { admit, cancelRunning, dismissSurplus, reconcile } from './campaignChildren.ts';
 import { carriedOf, detailsOf, newWindow, progressOf, settle, windowIsDone } from './campaignWindow.ts';
 import type { Window } from './campaignWindow.ts';
 import { fetchPages } from './campaignPages.ts';
@@ -45,7 +46,7 @@ export const stop = defineUpdate<void, [StopRequest]>(UPDATES.stop);
 export async function campaign(input: CampaignInput): Promise<CampaignResult> {
   const problem = campaignProblem(input);
   if (problem !== undefined) throw ApplicationFailure.nonRetryable(problem, FAILURE_TYPES.badInput);
-  const window = newWindow(input);
+  const window = newWindow(input, patched('admit-ahead'));
   handleMessages(window);
   try {
     await drain(window);
@@ -62,6 +63,7 @@ async function drain(window: Window): Promise<void> {
   const timer = reconcileTimer(window);
   while (!windowIsDone(window)) {
     window.changed = false;
+    await dismissSurplus(window);
     await admit(window);
     fetchPages(window);
     setCurrentDetails(detailsOf(window));
@@ -105,6 +107,7 @@ async function assemble(window: Window): Promise<CampaignResult> {
     sources: input.sources,
     options: input.options,
     finished,
+    containerRuns: window.counts.containerRuns,
   });
   window.state = finished ? 'done' : 'stopped';
   setCurrentDetails(detailsOf(window));

@@ -19,12 +19,13 @@ import { attributes } from './attributes.ts';
 import { skipEmptyEnd } from './campaignPages.ts';
 import {
   addRunning,
+  admissibleSources,
   countMined,
   countRejection,
   countResult,
-  mayAdmitFrom,
   room,
   settle,
+  surplusRunning,
 } from './campaignWindow.ts';
 import type { Window } from './campaignWindow.ts';
 import { controlOn } from './proxies.ts';
@@ -44,13 +45,9 @@ export async function admit(window: Window): Promise<void> {
   await Promise.all(batch.map((entry) => start(window, entry)));
 }
 
-/** The source whose next entry is earliest in the campaign's order, among those that may go on and are mined. */
-function nextSource(window: Window): number | undefined {
-  const ready = [...window.pages.keys()].filter((source) => mayAdmitFrom(window, source));
-  const position = (source: number): number =>
-    positionOf(window.sources.length, source, window.sources[source]?.admitted ?? 0);
-  return ready.toSorted((a, b) => position(a) - position(b))[0];
-}
+/** The source whose next entry is needed most, among those that may go on and are mined. */
+const nextSource = (window: Window): number | undefined =>
+  admissibleSources(window).find((source) => window.pages.has(source));
 
 /** Takes a source's next entry; undefined when it is settled already (rejected when mined, or ended in an earlier run). */
 function take(window: Window, source: number): Fresh | undefined {
@@ -136,9 +133,18 @@ export async function reconcile(window: Window): Promise<void> {
 }
 
 /** Asks every child in flight to end; each still reports. */
-export async function cancelRunning(window: Window): Promise<void> {
+export const cancelRunning = (window: Window): Promise<void> => askToEnd(window, [...window.running.keys()]);
+
+/** Asks those in flight that can no longer be published to end: slots go to what may be. */
+export async function dismissSurplus(window: Window): Promise<void> {
+  const ids = surplusRunning(window).filter((id) => !window.dismissed.has(id));
+  for (const id of ids) window.dismissed.add(id);
+  await askToEnd(window, ids);
+}
+
+async function askToEnd(window: Window, ids: readonly string[]): Promise<void> {
   await Promise.all(
-    [...window.running.keys()].map((id) =>
+    ids.map((id) =>
       getExternalWorkflowHandle(childId(window, id))
         .cancel()
         .catch((error: unknown) =>

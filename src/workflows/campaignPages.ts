@@ -1,15 +1,15 @@
 /** Pages of sources: fetched ahead of the window, one at a time for each source, by their recorded number. */
 import { isCancellation, log, rootCause } from '@temporalio/workflow';
 import { cutText } from '../domain/failures.ts';
-import { labelOf, mayAdmitFrom } from './campaignWindow.ts';
+import { admissibleSources, labelOf } from './campaignWindow.ts';
 import type { Window } from './campaignWindow.ts';
 import { miningOn } from './proxies.ts';
 
 /** Starts fetching the page of every source whose next entry may be admitted and is not here. */
 export function fetchPages(window: Window): void {
   if (window.stopping !== null || window.ending) return;
-  for (const source of window.sources.keys()) {
-    if (window.pages.has(source) || window.fetching.has(source) || !mayAdmitFrom(window, source)) continue;
+  for (const source of admissibleSources(window)) {
+    if (window.pages.has(source) || window.fetching.has(source)) continue;
     window.fetching.set(source, fetchPage(window, source));
   }
 }

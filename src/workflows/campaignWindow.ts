@@ -1,7 +1,7 @@
 /** The campaign's state as plain data with small verbs: no Temporal calls, so that it reads like the arithmetic it is. */
 import type { PageEntry } from '../activities/types.ts';
-import { mayAdmit } from '../domain/admission.ts';
-import type { Caps } from '../domain/admission.ts';
+import { admissible, capped, surplusOf } from '../domain/admission.ts';
+import type { Caps, Positions } from '../domain/admission.ts';
 import { MAX_WIDTH, sourceLabel } from '../domain/messages.ts';
 import type {
   CampaignCarried,
@@ -27,6 +27,8 @@ export interface MinedPage {
 
 export interface Window {
   readonly input: CampaignInput;
+  /** Near a cap, more is started than is needed if all of it validates; false only for runs begun before this was so. */
+  readonly admitsAhead: boolean;
   readonly caps: Caps;
   width: number;
   paused: boolean;
@@ -49,6 +51,8 @@ export interface Window {
   changed: boolean;
   reconcileDue: boolean;
   cancelRequested: boolean;
+  /** Ids that were asked to end by this run, as surplus. */
+  readonly dismissed: Set<string>;
   ending: boolean;
 }
 
@@ -62,10 +66,11 @@ const freshSource: SourceProgress = {
   running: 0,
 };
 
-export function newWindow(input: CampaignInput): Window {
+export function newWindow(input: CampaignInput, admitsAhead: boolean): Window {
   const { carried, options } = input;
   return {
     input,
+    admitsAhead,
     caps: {
       perSource: input.sources.map(({ maxInstances }) => maxInstances ?? null),
       overall: options.maxInstances,
@@ -87,6 +92,7 @@ export function newWindow(input: CampaignInput): Window {
     changed: false,
     reconcileDue: false,
     cancelRequested: carried?.stopping === 'cancel',
+    dismissed: new Set(),
     ending: false,
   };
 }
@@ -110,16 +116,25 @@ export const room = (window: Window): number =>
     ? 0
     : Math.max(0, Math.min(window.width, MAX_WIDTH) - window.running.size);
 
-const runningPositions = (window: Window): readonly number[] =>
-  window.caps.overall === null ? [] : [...window.running.values()].map(({ position }) => position);
+const positionsOf = (window: Window): Positions => ({
+  accepted: window.acceptedPositions,
+  running: [...window.running.values()].map(({ position }) => position),
+});
 
-export const mayAdmitFrom = (window: Window, source: number): boolean =>
-  mayAdmit(source, window.sources, window.caps, window.acceptedPositions, runningPositions(window));
+/** Sources whose next entry may be admitted, the most needed first. */
+export const admissibleSources = (window: Window): readonly number[] =>
+  admissible(window.sources, window.caps, positionsOf(window), window.admitsAhead ? undefined : 1);
+
+/** Instances in flight that were started ahead of their need, and are not needed any more. */
+export function surplusRunning(window: Window): readonly string[] {
+  if (!window.admitsAhead) return [];
+  const surplus = new Set(surplusOf(window.caps, positionsOf(window)));
+  return [...window.running.values()].filter(({ position }) => surplus.has(position)).map(({ id }) => id);
+}
 
 /** Nothing runs and nothing may be admitted any more. */
 export const windowIsDone = (window: Window): boolean =>
-  window.running.size === 0 &&
-  (window.stopping !== null || window.sources.every((_, source) => !mayAdmitFrom(window, source)));
+  window.running.size === 0 && (window.stopping !== null || admissibleSources(window).length === 0);
 
 export function addRunning(window: Window, instance: RunningInstance): void {
   window.running.set(instance.id, instance);
@@ -144,7 +159,7 @@ export function countResult(window: Window, position: number, result: InstanceRe
     counts.accepted += 1;
     const source = window.sources[position % window.sources.length];
     if (source !== undefined) source.accepted += 1;
-    if (window.caps.overall !== null) window.acceptedPositions.push(position);
+    if (capped(window.caps)) window.acceptedPositions.push(position);
   }
   window.counts = counts;
   if (result.outcome === 'rejected') countRejection(window, result.rejection.reason);

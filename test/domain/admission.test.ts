@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { admissible, positionOf, withinCaps } from '../../src/domain/admission.ts';
-import type { Caps, SourceState } from '../../src/domain/admission.ts';
+import { admissible, positionOf, surplusOf, withinCaps } from '../../src/domain/admission.ts';
+import type { Caps } from '../../src/domain/admission.ts';
 
 interface Simulation {
   /** Per source, whether entry k validates. */
@@ -11,41 +11,43 @@ interface Simulation {
   readonly pick: (running: readonly number[]) => number;
 }
 
-/** Runs a window by the rules alone and returns what is published and how many entries were validated for nothing. */
-function simulate({ truth, caps, width, pick }: Simulation): { published: number[]; admitted: number } {
-  const sources = truth.map(() => ({ admitted: 0, accepted: 0, running: 0, exhausted: false }));
+/** Runs a window by the rules alone and returns what is published and how many entries were started and dismissed. */
+function simulate({ truth, caps, width, pick }: Simulation): {
+  published: number[];
+  admitted: number;
+  dismissed: number;
+} {
+  const sources = truth.map(() => ({ admitted: 0, exhausted: false }));
   const accepted: { source: number; position: number }[] = [];
   const running: number[] = [];
   let admitted = 0;
+  let dismissed = 0;
   for (;;) {
     for (const [index, source] of sources.entries())
       source.exhausted = source.admitted >= (truth[index]?.length ?? 0);
-    const next = admissible(
-      sources,
-      caps,
-      accepted.map(({ position }) => position),
-      running,
-    )[0];
+    const positions = { accepted: accepted.map(({ position }) => position), running };
+    for (const position of surplusOf(caps, positions)) {
+      running.splice(running.indexOf(position), 1); // dismissed: it ends without a result
+      dismissed += 1;
+    }
+    const next = admissible(sources, caps, { ...positions, running })[0];
     const state = next === undefined ? undefined : sources[next];
     if (next !== undefined && state !== undefined && running.length < width) {
       running.push(positionOf(sources.length, next, state.admitted));
       state.admitted += 1;
-      state.running += 1;
       admitted += 1;
       continue;
     }
     if (running.length === 0) break;
     const [position = 0] = running.splice(pick(running), 1);
     const source = position % sources.length;
-    const ended = sources[source];
-    if (ended === undefined) throw new Error('no such source');
-    ended.running -= 1;
-    if (truth[source]?.[Math.floor(position / sources.length)] === true) {
-      ended.accepted += 1;
-      accepted.push({ source, position });
-    }
+    if (truth[source]?.[Math.floor(position / sources.length)] === true) accepted.push({ source, position });
   }
-  return { published: withinCaps(accepted, caps).map((index) => accepted[index]?.position ?? -1), admitted };
+  return {
+    published: withinCaps(accepted, caps).map((index) => accepted[index]?.position ?? -1),
+    admitted,
+    dismissed,
+  };
 }
 
 /** What must be published, said without any window: the first of each source's cap, then the first of all. */
@@ -91,20 +93,41 @@ describe('Caps', () => {
     }
   });
 
-  test('of a single source are met without one candidate too many', () => {
-    const truth = [[true, false, true, true, true, true, true, true]];
+  test('are met without one candidate too many while every candidate validates', () => {
     const run = simulate({
-      truth,
+      truth: [[true, true, true, true, true, true, true, true]],
       caps: { perSource: [3], overall: null },
       width: 4,
       pick: (r) => r.length - 1,
     });
-    expect(run).toEqual({ published: [0, 2, 3], admitted: 4 });
+    expect(run).toEqual({ published: [0, 1, 2], admitted: 3, dismissed: 0 });
+  });
+
+  test('are approached with as many candidates as the yield so far asks for, and the surplus is dismissed', () => {
+    const run = simulate({
+      truth: [[false, false, false, true, true, true, true, true, true]],
+      caps: { perSource: [1], overall: null },
+      width: 4,
+      pick: () => 0,
+    });
+    expect(run).toMatchObject({ published: [3], dismissed: 3 });
   });
 
   test('hold back a source only, not the window: others go on while it waits for its last candidate', () => {
-    const waiting: SourceState = { admitted: 2, accepted: 1, running: 1, exhausted: false };
-    const other: SourceState = { admitted: 0, accepted: 0, running: 0, exhausted: false };
-    expect(admissible([waiting, other], { perSource: [2, null], overall: null }, [0], [2])).toEqual([1]);
+    const sources = [
+      { admitted: 2, exhausted: false },
+      { admitted: 0, exhausted: false },
+    ];
+    const positions = { accepted: [0], running: [2] };
+    expect(admissible(sources, { perSource: [2, null], overall: null }, positions)).toEqual([1]);
+  });
+
+  test('let what is needed for certain go before what is only likely to be', () => {
+    const sources = [
+      { admitted: 3, exhausted: false },
+      { admitted: 4, exhausted: false },
+    ];
+    const positions = { accepted: [], running: [4] };
+    expect(admissible(sources, { perSource: [1, 1], overall: null }, positions)).toEqual([1, 0]);
   });
 });

@@ -10,6 +10,7 @@ const published = (id: string, containerRuns: number): FunnelInput['entries'][nu
 const input: FunnelInput = {
   campaign: 'camp',
   finished: true,
+  containerRuns: 28,
   entries: [
     { instanceId: 'a', minedRejection: { reason: 'too_large', detail: 'many files' } },
     {
@@ -36,7 +37,15 @@ const input: FunnelInput = {
     {
       key: 'k',
       resolveMs: 500,
-      realised: { ok: true, key: 'k', served: false, durationMs: 1_000, fullBytes: 90, prunedBytes: 60, copiedFiles: 0 },
+      realised: {
+        ok: true,
+        key: 'k',
+        served: false,
+        durationMs: 1_000,
+        fullBytes: 90,
+        prunedBytes: 60,
+        copiedFiles: 0,
+      },
     },
     { key: 'never', resolveMs: 9_999, realised: null },
   ],
@@ -57,11 +66,12 @@ test('Rejections, runs, gold, nop, times and environments are those of the recor
     mined: 6,
     published: 2,
     surplus: 1,
+    open: 1,
     rejections: [
       { reason: 'too_large', count: 1, examples: [{ instanceId: 'a', detail: 'many files' }] },
       { reason: 'no_fail_to_pass', count: 1 },
     ],
-    containerRuns: { executed: 25, maxPerPublished: 8 },
+    containerRuns: { executed: 28, maxPerPublished: 8 },
     gold: { resolved: 2, total: 2 },
     nop: { resolved: 0, total: 2 },
     durations: [{ stage: 'health', count: 4, p50Ms: 20, p90Ms: 40, maxMs: 40 }],

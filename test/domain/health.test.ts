@@ -10,7 +10,11 @@ const record = (tests: Record<string, TestStatus>, more: Partial<RunRecord> = {}
   tests: Object.fromEntries(
     Object.entries(tests).map(([id, status]) => [
       id,
-      { status, durationMs: 1, ...(status === 'passed' ? {} : { message: `No such file: /env/pkg/data/${id}` }) },
+      {
+        status,
+        durationMs: 1,
+        ...(status === 'passed' ? {} : { message: `No such file: /env/pkg/data/${id}` }),
+      },
     ]),
   ),
   collectionErrors: [],
