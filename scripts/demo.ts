@@ -65,7 +65,7 @@ async function demo(session: Session): Promise<void> {
         runtimes: [RUNTIME],
         width: 4, // two slots on two cores, and the next ones' light stages meanwhile
         passToPassBudgetMs: 15_000,
-        runLimits: { ...DEFAULT_RUN_LIMITS, memoryBytes: 1024 ** 3 },
+        runLimits: { ...DEFAULT_RUN_LIMITS, memoryBytes: 1024 ** 3, timeoutMs: 120_000 }, // some hang without their fix
         minePageSize: 5, // a release is downloaded and read when it is needed, not long before
       },
     },

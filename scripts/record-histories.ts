@@ -124,6 +124,21 @@ await withWorkers(cutoffs, plan, async () => {
   await save('instance-next-cutoff-and-full-variant', instance(cutoffs, 'a-0'));
 });
 
+const early = 'histories-early';
+await withWorkers(
+  early,
+  {
+    candidates,
+    rejectedBefore: (id) => (id === 'a-0' ? { reason: 'no_fail_to_pass', detail: 'all pass' } : undefined),
+  },
+  async () => {
+    const { id } = await runCampaign(campaignInput(early, { maxInstances: 2 }));
+    await save('campaign-admits-ahead', id);
+    await save('instance-rejected-before-gold', instance(early, 'a-0'));
+    await save('instance-published-before-first', instance(early, 'b-0'));
+  },
+);
+
 const evaluations = 'histories-evaluation';
 await withWorkers(evaluations, { candidates: {} }, async () => {
   const input: EvaluationInput = {

@@ -6,7 +6,7 @@ import { recordNames } from '../domain/records.ts';
 import { chooseScope } from '../domain/scope.ts';
 import { fileOfTest } from '../domain/testIds.ts';
 import type { ArtefactRef, Canary, Candidate, PlantedCanary, RunRecord } from '../domain/types.ts';
-import { decideFirst, judgeHealth } from '../domain/validation.ts';
+import { decideBefore, decideFirst, judgeHealth } from '../domain/validation.ts';
 import type { FirstDecision } from '../domain/validation.ts';
 import { addPruneException } from '../ecosystems/python/prune.ts';
 import type { MirrorStore } from '../sources/types.ts';
@@ -28,7 +28,7 @@ export interface InstanceLists extends Omit<Acceptance, 'kind'> {
 
 type Decisions = Pick<
   ControlActivities,
-  'compareHealth' | 'planScope' | 'decideFirst' | 'proveCanaries' | 'decideFinal'
+  'compareHealth' | 'planScope' | 'decideBefore' | 'decideFirst' | 'proveCanaries' | 'decideFinal'
 >;
 
 /** Decisions over recorded runs: each loads records, asks one pure function, and keeps the answer. */
@@ -67,6 +67,15 @@ export function createDecisionActivities(deps: DecisionDeps): Decisions {
         );
         const files = chosen.filter((file) => there.has(file));
         return { ok: true, scope: await store.putJson(files), files: files.length };
+      }),
+
+    decideBefore: (request) =>
+      recorded(deps, request, async () => {
+        const { testFiles } = await store.getJson<Candidate>(request.candidate);
+        const decision = decideBefore(await run(request.before), testFiles);
+        return decision === null
+          ? { ok: true }
+          : { ok: false, rejection: decision.rejection, tryNextCutoff: decision.tryNextCutoff };
       }),
 
     decideFirst: (request) =>

@@ -139,6 +139,8 @@ export interface ControlActivities {
   planScope(
     request: StageOf & { readonly health: ArtefactRef; readonly passToPassBudgetMs: number },
   ): Promise<Decision<{ readonly scope: ArtefactRef; readonly files: number }>>;
+  /** Whether the first run without gold leaves anything for gold to mend. */
+  decideBefore(request: StageOf & { readonly before: ArtefactRef }): Promise<Decision<object>>;
   decideFirst(
     request: StageOf & { readonly runs: FirstRuns; readonly scope: ArtefactRef },
   ): Promise<Decision<{ readonly failToPass: number; readonly pool: ArtefactRef | null }>>;

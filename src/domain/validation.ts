@@ -123,12 +123,42 @@ export function decideFirst(input: FirstInput): FirstDecision | FirstRejection {
   };
 }
 
+const no = (reason: RejectionReason, detail: string, tryNextCutoff: boolean): FirstRejection => ({
+  kind: 'reject',
+  rejection: rejection(reason, detail),
+  tryNextCutoff,
+});
+
+/**
+ * What the run without gold decides alone: where nothing of the change's test files fails, no FAIL_TO_PASS can come, and
+ * the run with gold is not worth its time. null: go on.
+ */
+export function decideBefore(
+  before: RunRecord,
+  candidateTestFiles: readonly string[],
+): FirstRejection | null {
+  const unusable = judgeBefore(before);
+  if (unusable !== null) return unusable;
+  const ran = Object.entries(before.tests).filter(([id]) => candidateTestFiles.includes(fileOfTest(id)));
+  if (before.collectionErrors.length > 0 || ran.some(([, test]) => isFailing(test.status))) return null;
+  const detail = `None of the ${ran.length} tests in the changed test files fails without gold.`;
+  return no('no_fail_to_pass', detail, false);
+}
+
+function judgeBefore(before: RunRecord): FirstRejection | null {
+  if (before.outcome === 'completed') return null;
+  if (before.outcome === 'install_failed') {
+    return no('install_failed', before.note || 'The base does not install offline.', true);
+  }
+  const how = OUTCOME_WORDS[before.outcome];
+  return no(
+    'no_fail_to_pass',
+    withNote(`The run without gold ${how}, so no single test is shown to fail`, before),
+    false,
+  );
+}
+
 function judgeOutcomes({ before, after }: FirstInput): FirstRejection | null {
-  const no = (reason: RejectionReason, detail: string, tryNextCutoff: boolean): FirstRejection => ({
-    kind: 'reject',
-    rejection: rejection(reason, detail),
-    tryNextCutoff,
-  });
   if (after.outcome === 'patch_failed' || after.outcome === 'empty_patch') {
     return no('gold_patch_failed', withNote(`Gold ${OUTCOME_WORDS[after.outcome]}`, after), false);
   }
@@ -140,18 +170,7 @@ function judgeOutcomes({ before, after }: FirstInput): FirstRejection | null {
     const retry = after.outcome === 'crashed' || after.outcome === 'completed';
     return no('gold_failed', withNote(`The run with gold ${OUTCOME_WORDS[after.outcome]}`, after), retry);
   }
-  if (before.outcome === 'install_failed') {
-    return no('install_failed', before.note || 'The base does not install offline.', true);
-  }
-  if (before.outcome !== 'completed') {
-    const how = OUTCOME_WORDS[before.outcome];
-    return no(
-      'no_fail_to_pass',
-      withNote(`The run without gold ${how}, so no single test is shown to fail`, before),
-      false,
-    );
-  }
-  return null;
+  return judgeBefore(before);
 }
 
 /** `ModuleNotFoundError: No module named 'numpy.linalg'` → `numpy`. */
@@ -177,11 +196,6 @@ function rejectEmpty(
   brokenFiles: readonly string[],
   versionOnly: readonly string[],
 ): FirstRejection {
-  const no = (reason: RejectionReason, detail: string, tryNextCutoff: boolean): FirstRejection => ({
-    kind: 'reject',
-    rejection: rejection(reason, detail),
-    tryNextCutoff,
-  });
   if (versionOnly.length > 0) {
     return no(
       'version_only',

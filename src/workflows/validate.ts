@@ -10,7 +10,7 @@ import type { ArtefactRef, CutoffPolicy, EnvironmentVariant, RunSummary } from '
 import type { AttemptEnd, Life } from './instance.ts';
 import { attributes } from './attributes.ts';
 import { controlOn, llmOn, runOn, sandboxOn } from './proxies.ts';
-import { upsertSearchAttributes } from '@temporalio/workflow';
+import { patched, upsertSearchAttributes } from '@temporalio/workflow';
 
 export interface Ground {
   readonly key: string;
@@ -51,10 +51,15 @@ export async function validateIn(life: Life, ground: Ground): Promise<AttemptEnd
   if (!scope.ok) return ended(attempt, 'scope', scope);
 
   life.show('runs', `${scope.files} test files`);
-  const first: FirstRuns = {
-    health,
-    ...(await pair(attempt, 1, { scope: scope.scope, makeCanaryPool: true })),
-  };
+  const round1 = { scope: scope.scope, makeCanaryPool: true };
+  let before: RunSummary | undefined;
+  if (patched('before-first')) {
+    // most candidates that fail here fail by this run alone, and it may be a long one
+    before = await runBefore(attempt, 1, round1);
+    const judged = await control.decideBefore({ ...stageOf(attempt, 'before'), before: before.record });
+    if (!judged.ok) return ended(attempt, 'runs', judged);
+  }
+  const first: FirstRuns = { health, ...(await pair(attempt, 1, round1, before)) };
   const decision = await control.decideFirst({
     ...stageOf(attempt, 'decide'),
     runs: first,
@@ -108,22 +113,19 @@ async function provenHealth(attempt: Attempt): Promise<ArtefactRef> {
   return full.record;
 }
 
-/** One run before and one after gold, side by side. */
-async function pair(
-  attempt: Attempt,
-  round: 1 | 2 | 3,
-  what: {
-    readonly scope: ArtefactRef;
-    readonly makeCanaryPool?: boolean;
-    readonly canaries?: { readonly before: ArtefactRef | null; readonly after: ArtefactRef | null };
-  },
-): Promise<PoolRuns> {
+interface Round {
+  readonly scope: ArtefactRef;
+  readonly makeCanaryPool?: boolean;
+  readonly canaries?: { readonly before: ArtefactRef | null; readonly after: ArtefactRef | null };
+}
+
+const runBefore = (attempt: Attempt, round: 1 | 2 | 3, { scope, canaries }: Round): Promise<RunSummary> =>
+  run(attempt, `before-${round}`, { kind: 'before', scope, canaries: canaries?.before ?? null });
+
+/** One run before and one after gold, side by side; the first may be there already. */
+async function pair(attempt: Attempt, round: 1 | 2 | 3, what: Round, known?: RunSummary): Promise<PoolRuns> {
   const [before, after] = await Promise.all([
-    run(attempt, `before-${round}`, {
-      kind: 'before',
-      scope: what.scope,
-      canaries: what.canaries?.before ?? null,
-    }),
+    known ?? runBefore(attempt, round, what),
     run(attempt, `after-${round}`, {
       kind: 'after',
       gold: true,

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { decideFinal } from '../../src/domain/finalValidation.ts';
 import type { FinalInput } from '../../src/domain/finalValidation.ts';
-import { decideFirst, judgeHealth } from '../../src/domain/validation.ts';
+import { decideBefore, decideFirst, judgeHealth } from '../../src/domain/validation.ts';
 import type { FirstInput } from '../../src/domain/validation.ts';
 import type { RunRecord, TestResult } from '../../src/domain/types.ts';
 import { planted, result, runRecord } from '../support/runRecords.ts';
@@ -140,6 +140,16 @@ const outcomes: readonly (readonly [string, RunRecord, RunRecord, readonly [stri
 ];
 test.each(outcomes)('when %s the candidate is rejected by type', (_what, before, after, expected) => {
   expect(lists(before, after)).toEqual(expected);
+});
+
+test('a run without gold in which nothing of the change fails decides alone, and a failure or a broken file does not', () => {
+  const decide = (record: RunRecord) => decideBefore(record, [A])?.rejection.reason ?? 'go on';
+  expect(decide(runRecord({ [t]: 'p' }))).toBe('no_fail_to_pass');
+  expect(decide(runRecord({ [t]: 'p', 'tests/test_other.py::test_x': 'f' }))).toBe('no_fail_to_pass');
+  expect(decide(runRecord({ [t]: 'f' }))).toBe('go on');
+  expect(decide(runRecord({}, { collectionErrors: [{ file: A, message: 'no module' }] }))).toBe('go on');
+  expect(decide(runRecord({}, { outcome: 'timeout' }))).toBe('no_fail_to_pass');
+  expect(decide(runRecord({}, { outcome: 'install_failed' }))).toBe('install_failed');
 });
 
 const failed = (message: string) => result('failed', { message });

@@ -31,6 +31,8 @@ export interface StubPlan {
   readonly brokenKeys?: readonly string[];
   /** The pruned and the full variant behave differently. */
   readonly disagree?: boolean;
+  /** Ids that decideBefore rejects. */
+  readonly rejectedBefore?: (id: string) => Rejection | undefined;
   /** Ids that decideFirst rejects. */
   readonly rejected?: (id: string) => Rejection | undefined;
 }
@@ -140,6 +142,11 @@ export function createStubs(env: { readonly client: Client }, plan: StubPlan): S
             tryNextCutoff: true,
           };
         return { ok: true, scope: fakeRef('scope'), files: 1 };
+      },
+      async decideBefore(request) {
+        await step('decideBefore', request);
+        const rejection = plan.rejectedBefore?.(request.instanceId);
+        return rejection === undefined ? { ok: true } : { ok: false, rejection, tryNextCutoff: false };
       },
       async decideFirst(request) {
         await step('decideFirst', request);

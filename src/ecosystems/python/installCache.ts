@@ -1,6 +1,6 @@
 /**
- * The offline install of a base is the same in every run of it: what it leaves (the venv, and files that git does not
- * track) is kept as an artefact and put back. Only installs of pristine bases come here; what a patch builds never does.
+ * The offline install of a base is the same in every run of it: what it leaves (the venv, and the files that it wrote in
+ * the tree) is kept as an artefact and put back. Only installs of pristine bases come here; what a patch builds never does.
  */
 import type { Logger } from 'pino';
 import { hashOf } from '../../domain/canonical.ts';
@@ -26,12 +26,15 @@ export interface InstallCache {
   keep(sandbox: Sandbox, versions: readonly string[]): Promise<void>;
 }
 
-/** Exit code 3: the install changed a tracked file, so the tree is not the base's any more. */
+/**
+ * Packs the venv and every file that the install made or wrote over (version tools rewrite a tracked `_version.py`). Exit
+ * code 3: it removed or moved a tracked file, which a tar cannot say.
+ */
 const PACK_PROGRAM = String.raw`
 import os, subprocess, sys, tarfile
 status = subprocess.run(["git", "status", "--porcelain", "-z", "--ignored=matching", "--untracked-files=all"], stdout=subprocess.PIPE, check=True).stdout
 entries = [entry for entry in status.split(b"\0") if entry]
-if any(entry[:3] not in (b"?? ", b"!! ") for entry in entries):
+if any(entry[:3] not in (b"?? ", b"!! ", b" M ") for entry in entries):
     sys.exit(3)
 seen = set()
 with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as out:
@@ -75,12 +78,7 @@ export function createInstallCache(
       const tar = kept === null ? null : await deps.store.get(kept.tar).catch(() => null);
       if (kept === null || tar === null) return null; // lost or damaged: the install is made again
       await sandbox.putTree(tar, '/');
-      const works = await sandbox.exec([`${SANDBOX_PATHS.venv}/bin/python`, '-I', '-c', ''], {
-        user: SANDBOX_USERS.test,
-        timeoutMs: PACK_TIMEOUT_MS,
-        signal,
-      });
-      return works.exitCode === 0 ? { versions: kept.versions } : null;
+      return { versions: kept.versions };
     },
     async keep(sandbox, versions) {
       const packed = await sandbox.exec(['python3', '-I', '-c', PACK_PROGRAM, SANDBOX_PATHS.venv], {

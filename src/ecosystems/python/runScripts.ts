@@ -117,8 +117,9 @@ function versionEnvironment(version: string | null): Readonly<Record<string, str
 
 /** Deletes what the change deletes, and directories that are empty then, as git does. */
 const DELETE = `if [ -s ${RUNNER_FILES.deleted} ]; then
-  xargs -0 -r rm -f -- < ${RUNNER_FILES.deleted}
-  xargs -0 -r -n 1 dirname -z -- < ${RUNNER_FILES.deleted} | xargs -0 -r rmdir -p --ignore-fail-on-non-empty -- 2>/dev/null
+  xargs -0 -r rm -f -- < ${RUNNER_FILES.deleted} || exit
+  # then the directories that this emptied; one that is not empty, or went with another, is no fault
+  xargs -0 -r -n 1 dirname -z -- < ${RUNNER_FILES.deleted} | xargs -0 -r rmdir -p -- 2>/dev/null || :
 fi`;
 
 export const deleteScript = (): Script => ({ command: ['sh', '-c', DELETE], env: {} });

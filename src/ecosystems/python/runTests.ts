@@ -55,10 +55,10 @@ export async function runTests(input: TestsInput): Promise<TestsResult> {
     leftMs = Math.max(1_000, leftMs - result.durationMs);
     outputs.push(result.output);
     // results were written: the runner started as it was told, and what it printed is the candidate's word
-    const silent = (await readJunit(input.sandbox)) === null;
-    const repair = repairs < MAX_REPAIRS ? findRepair(result, config, input, scope, silent) : null;
+    const junit = result.timedOut ? null : await readJunit(input.sandbox);
+    const repair = repairs < MAX_REPAIRS ? findRepair(result, config, input, scope, junit === null) : null;
     if (repair === null) {
-      const read = await readResults(input, result);
+      const read = readResults(input, result, junit);
       return {
         ...read,
         notes: [...notes, ...read.notes],
@@ -134,7 +134,7 @@ function findRepair(
 
 type Read = Omit<TestsResult, 'output' | 'droppedBytes' | 'durationMs'>;
 
-async function readResults(input: TestsInput, result: ExecResult): Promise<Read> {
+function readResults(input: TestsInput, result: ExecResult, junit: Buffer | string | null): Read {
   const nothing = {
     tests: {},
     collectionErrors: [],
@@ -146,7 +146,6 @@ async function readResults(input: TestsInput, result: ExecResult): Promise<Read>
     const note = `The runner did not end within ${Math.round(input.limits.timeoutMs / 1000)} s`;
     return { ...nothing, outcome: 'timeout', notes: [note] };
   }
-  const junit = await readJunit(input.sandbox);
   const parsed = Buffer.isBuffer(junit) ? parseJunit(junit.toString('utf8'), input.knownFiles) : null;
   const ended = result.exitCode !== null && result.exitCode < 128;
   if (result.outOfMemory && (parsed === null || !ended)) {

@@ -1,3 +1,5 @@
+import { chmod, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { plantWholePool, proveCanaries } from '../../../src/domain/canaries.ts';
 import { gradeRun } from '../../../src/domain/grading.ts';
@@ -21,6 +23,7 @@ const P2P = [
   'tests/test_calcx.py::test_echo[[e]]',
   'tests/test_calcx.py::EchoTest::test_none',
   'tests/test_windows.py::test_kept',
+  'tests/test_windows.py::test_made',
 ];
 
 beforeAll(async () => {
@@ -233,17 +236,45 @@ import pathlib, sys
 from setuptools import setup
 pathlib.Path("tests/conftest.py").write_text('''${HOOK}''')
 pathlib.Path("conftest.py").write_text('''${HOOK}''')
-pathlib.Path("src/calcx/built.py").write_text("made = True")
+pathlib.Path("src/calcx/built.py").write_text("built = True")
+pathlib.Path("src/calcx/made.py").write_text("MADE = True")
 setup()
 `;
   const patch = await fixture.patch({
     'setup.py': evil,
-    'src/calcx/__init__.py': `from calcx.built import made\n${SOURCE}`,
+    'src/calcx/__init__.py': `from calcx.built import built\n${SOURCE}`,
   });
   const { record, grade } = gradeOf(await fixture.run({ patch, canaries: await fixture.plant(planted) }));
   expect(record).toMatchObject({ outcome: 'completed', collectionErrors: [] });
   expect(grade.passToPass.failure).toEqual([]);
   expect(grade.verdict).toEqual({ verdict: 'unresolved', reason: 'tests' });
+});
+
+test('a patch of the packaging may delete files at the top, and directories whose last file goes', async () => {
+  const patch = await fixture.patch({
+    'setup.py': null,
+    'src/calcx/extra/words.py': null,
+    'src/calcx/made.py': 'MADE = True\n',
+    'src/calcx/__init__.py': FIXED,
+  });
+  const { record, grade } = gradeOf(await fixture.run({ patch, canaries: await fixture.plant(planted) }));
+  expect(record).toMatchObject({ outcome: 'completed', note: '' });
+  expect(grade.verdict).toEqual({ verdict: 'resolved' });
+});
+
+test('the install of a base is made once and put back; a damaged one is made again', async () => {
+  const installs = await fixture.records.list('installs');
+  expect(installs).toHaveLength(1); // every run so far was of one base, however its install rewrote a tracked file
+  const [name = ''] = installs;
+  const kept = await fixture.records.read<{ readonly tar: string }>(name);
+  const hash = (kept?.tar ?? '').slice('sha256:'.length);
+  const file = join(installation.stateDir, 'artefacts', 'sha256', hash.slice(0, 2), hash.slice(2));
+  await chmod(file, 0o600);
+  await truncate(file, 1_000);
+  const { grade } = gradeOf(
+    await fixture.run({ patch: fixture.candidate.patch, canaries: await fixture.plant(planted) }),
+  );
+  expect(grade.verdict).toEqual({ verdict: 'resolved' });
 });
 
 test('a patch whose build fails is unresolved for its install', async () => {

@@ -5,7 +5,7 @@ import type { WorkContext } from '../../../src/ecosystems/types.ts';
 import { createMirrorStore } from '../../../src/sources/mirror.ts';
 import type { SourceMirror } from '../../../src/sources/mirror.ts';
 import { createFsArtefactStore, createFsRecordStore } from '../../../src/store/fs.ts';
-import type { ArtefactStore } from '../../../src/store/types.ts';
+import type { ArtefactStore, RecordStore } from '../../../src/store/types.ts';
 import { DEFAULT_RUN_LIMITS } from '../../../src/domain/types.ts';
 import type {
   ArtefactRef,
@@ -20,6 +20,8 @@ import type { FixtureFile } from '../../support/gitFixture.ts';
 import type { TestInstallation } from '../../support/docker.ts';
 
 type Files = Readonly<Record<string, FixtureFile>>;
+/** null: the file is deleted. */
+type Changes = Readonly<Record<string, FixtureFile | null>>;
 
 const PYPROJECT = `[build-system]
 requires = ["setuptools>=64"]
@@ -89,11 +91,17 @@ const WINDOWS = 'LINES = 1\r\nENDS = 2\r\nKEPT = 3\r\n';
 
 const BASE: Files = {
   'pyproject.toml': PYPROJECT,
+  // as version tools do: the install rewrites a tracked file
+  'setup.py':
+    'from pathlib import Path\nfrom setuptools import setup\n\nPath("src/calcx/made.py").write_text("MADE = True\\n")\nsetup()\n',
+  'src/calcx/made.py': 'MADE = False\n',
+  'src/calcx/extra/words.py': 'WORDS = ()\n',
   'src/calcx/__init__.py': SOURCE,
   'src/calcx/windows.py': WINDOWS,
   'src/calcx/link.txt': { link: 'windows.py' },
   'tests/test_calcx.py': OLD_TESTS,
-  'tests/test_windows.py': 'from calcx import windows\n\n\ndef test_kept():\n    assert windows.KEPT == 3\n',
+  'tests/test_windows.py':
+    'from calcx import made, windows\n\n\ndef test_kept():\n    assert windows.KEPT == 3\n\n\ndef test_made():\n    assert made.MADE\n',
   'tests/conftest.py': 'import pytest\n',
   '.gitattributes': '*.py text eol=lf\nsecret.txt export-ignore\n',
   'secret.txt': 'not lost in the archive',
@@ -107,10 +115,11 @@ export const F2P = [
 
 export interface RunFixture {
   readonly store: ArtefactStore;
+  readonly records: RecordStore;
   readonly mirror: SourceMirror;
   readonly candidate: Candidate;
-  /** Diff of the base against the base with these files in place. */
-  patch(files: Files): Promise<ArtefactRef>;
+  /** Diff of the base against the base with these changes. */
+  patch(changes: Changes): Promise<ArtefactRef>;
   run(plan: Partial<RunPlan>): Promise<RunRecord>;
   plant(canaries: readonly PlantedCanary[]): Promise<ArtefactRef>;
 }
@@ -129,9 +138,12 @@ export async function makeRunFixture(installation: TestInstallation): Promise<Ru
     signal: new AbortController().signal,
   };
   const baseCommit = await writeTree(mirror.gitDir, BASE, 'refs/heads/base');
-  const patchOf = async (files: Files): Promise<ArtefactRef> => {
-    const head = await writeTree(mirror.gitDir, { ...BASE, ...files }, 'refs/heads/patched');
-    return store.put(await mirror.diff(baseCommit, head, Object.keys(files)));
+  const patchOf = async (changes: Changes): Promise<ArtefactRef> => {
+    const files = Object.entries({ ...BASE, ...changes }).flatMap(([path, file]) =>
+      file === null ? [] : [[path, file] as const],
+    );
+    const head = await writeTree(mirror.gitDir, Object.fromEntries(files), 'refs/heads/patched');
+    return store.put(await mirror.diff(baseCommit, head, Object.keys(changes)));
   };
   const tests = { 'tests/test_calcx.py': NEW_TESTS };
   const candidate: Candidate = {
@@ -166,6 +178,7 @@ export async function makeRunFixture(installation: TestInstallation): Promise<Ru
   const candidateRef = await store.putJson(candidate);
   return {
     store,
+    records,
     mirror,
     candidate,
     patch: patchOf,
