@@ -5,6 +5,7 @@ import { DEFAULT_RUN_LIMITS } from '../src/domain/types.ts';
 import { runCampaign } from '../src/cli/campaigns.ts';
 import { withSession } from '../src/cli/context.ts';
 import { createOutput } from '../src/cli/output.ts';
+import type { Output } from '../src/cli/output.ts';
 import { campaignSummary, summaryText } from '../src/cli/summary.ts';
 import type { Session } from '../src/setup/session.ts';
 
@@ -13,39 +14,53 @@ const RUNTIME = '3.11'; // one base image keeps the first set-up short; a campai
 const PUBLISHED_GOAL = 12;
 const SPARE_PER_PACKAGE = 2; // a package whose releases yield nothing is made up for by the others
 
-const { values } = parseArgs({
-  options: {
-    packages: { type: 'string', default: DEFAULT_PACKAGES },
-    instances: { type: 'string', default: String(PUBLISHED_GOAL) },
-    json: { type: 'boolean', default: false },
-    state: { type: 'string' },
-  },
-});
+const USAGE = 'Usage: npm run demo -- [--packages a,b,c,d] [--instances N] [--json] [--state DIR]';
 
-const output = createOutput({ json: values.json });
-const packages = values.packages
-  .split(',')
-  .map((name) => name.trim())
-  .filter(Boolean);
-const instances = Number(values.instances);
+interface Options {
+  readonly packages: readonly string[];
+  readonly instances: number;
+  readonly json: boolean;
+  readonly state: string | undefined;
+}
 
 try {
-  if (packages.length === 0 || !Number.isInteger(instances) || instances < 1)
-    throw new Error('Usage: npm run demo -- [--packages a,b,c,d] [--instances N] [--json] [--state DIR]');
+  const options = readOptions();
+  const output = createOutput({ json: options.json });
   await withSession(
-    { json: values.json, ...(values.state === undefined ? {} : { state: values.state }) },
+    { json: options.json, ...(options.state === undefined ? {} : { state: options.state }) },
     output,
-    demo,
-    {
-      docker: true,
-    },
+    (session) => demo(session, output, options),
+    { docker: true },
   );
 } catch (error) {
   process.stderr.write(`demo: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
 }
 
-async function demo(session: Session): Promise<void> {
+function readOptions(): Options {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      options: {
+        packages: { type: 'string', default: DEFAULT_PACKAGES },
+        instances: { type: 'string', default: String(PUBLISHED_GOAL) },
+        json: { type: 'boolean', default: false },
+        state: { type: 'string' },
+      },
+    }));
+  } catch (error) {
+    throw new Error(`${error instanceof Error ? error.message.split('. ')[0] : String(error)}. ${USAGE}`);
+  }
+  const packages = values.packages
+    .split(',')
+    .map((name) => name.trim())
+    .filter(Boolean);
+  const instances = Number(values.instances);
+  if (packages.length === 0 || !Number.isInteger(instances) || instances < 1) throw new Error(USAGE);
+  return { packages, instances, json: values.json, state: values.state };
+}
+
+async function demo(session: Session, output: Output, { packages, instances }: Options): Promise<void> {
   const setupMs = await makeBase(session);
   output.say(
     `Mining ${packages.join(', ')} for ${instances} instances (set-up took ${(setupMs / 1000).toFixed(0)} s).`,

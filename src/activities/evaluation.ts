@@ -53,7 +53,7 @@ export function createEvaluationActivities(
         if (known === null) await deps.assertRoom(); // a full disk must never look like a failing test
         const reported = known ?? (await evaluate(deps, await manifests(ref), index, context));
         const { value } = known === null ? await deps.records.record(name, reported) : { value: known };
-        return { served: !value.executed, verdict: value.result.grade.verdict.verdict };
+        return { origin: value.origin, verdict: value.result.grade.verdict.verdict };
       }),
     writeEvaluationReports: ({ runId, manifest: ref }) =>
       withWork(deps, undefined, async () => {
@@ -108,7 +108,7 @@ async function evaluationsOf(
       const row = await deps.store.getJson<InstanceRow>(ref);
       const reason = 'not evaluated: the run was stopped, or infrastructure failed for good';
       return {
-        executed: false,
+        origin: 'not_run' as const,
         result: infraResult({ row, modelNameOrPath: entry.modelNameOrPath, patch }, reason),
       };
     }),

@@ -3,6 +3,7 @@ import type {
   CutoffPolicy,
   EnvironmentKey,
   EnvironmentVariant,
+  EvaluationOrigin,
   RealiseOutcome,
   Rejection,
   RejectionReason,
@@ -98,7 +99,7 @@ export interface SandboxActivities {
     readonly runId: string;
     readonly manifest: ArtefactRef;
     readonly index: number;
-  }): Promise<{ readonly served: boolean; readonly verdict: VerdictName }>;
+  }): Promise<{ readonly origin: EvaluationOrigin; readonly verdict: VerdictName }>;
 }
 
 /** A decision that lets the instance go on, or ends it (perhaps only in this environment). */

@@ -5,6 +5,7 @@ import type {
   Canary,
   Candidate,
   EnvironmentSpec,
+  EvaluationOrigin,
   EvaluationResult,
   InstanceRow,
   PlantedCanary,
@@ -44,8 +45,7 @@ export interface EvaluateInput {
 
 export interface Evaluation {
   readonly result: EvaluationResult;
-  /** True when a container ran the tests for this very call. */
-  readonly executed: boolean;
+  readonly origin: EvaluationOrigin;
 }
 
 export interface Evaluator {
@@ -74,20 +74,20 @@ export function createEvaluator(dependencies: EvaluatorDependencies): Evaluator 
     const { row } = input;
     const patch = await resolvePatch(input);
     const key = keyOf(row, patch, input.provenCanaries);
-    if (input.patch === null) return { result: emptyResult(input, key), executed: false };
+    if (input.patch === null) return { result: emptyResult(input, key), origin: 'not_run' };
     if (input.repetition === undefined) {
       const stored = await dependencies.records.read<EvaluationResult>(evaluationRecord(key));
       // the key does not hold the model's name: two models may write the same patch
       if (stored !== null) {
-        return { result: { ...stored, modelNameOrPath: input.modelNameOrPath }, executed: false };
+        return { result: { ...stored, modelNameOrPath: input.modelNameOrPath }, origin: 'served' };
       }
     }
     const result = await execute(input, patch, key);
-    if (input.repetition !== undefined || !SERVED.has(result.grade.verdict.verdict)) {
-      return { result, executed: true };
-    }
+    const { verdict } = result.grade.verdict;
+    const origin = verdict === 'patch_failed' || verdict === 'empty_patch' ? 'not_run' : 'executed';
+    if (input.repetition !== undefined || !SERVED.has(verdict)) return { result, origin };
     const { value } = await dependencies.records.record(evaluationRecord(key), result);
-    return { result: { ...value, modelNameOrPath: input.modelNameOrPath }, executed: true };
+    return { result: { ...value, modelNameOrPath: input.modelNameOrPath }, origin };
   }
 
   async function resolvePatch(input: EvaluateInput): Promise<ArtefactRef | null> {

@@ -57,7 +57,7 @@ export async function regradeRun(input: RegradeInput): Promise<RegradeReport> {
     if (stored === null || row === undefined) continue; // stopped before its turn
     const grade = await regrade(store, row, stored.result);
     evaluations.push({
-      executed: stored.executed, // what the run did; reading its logs again executes nothing
+      origin: stored.origin, // what the run did; reading its logs again executes nothing
       result: grade === null ? stored.result : { ...stored.result, grade },
     });
     if (grade === null) continue;

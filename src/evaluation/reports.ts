@@ -2,6 +2,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type {
   ArtefactRef,
+  EvaluationOrigin,
   EvaluationResult,
   InstanceRow,
   RunRecord,
@@ -13,8 +14,7 @@ import { harnessOutcome, instanceReport, runSummaryReport } from './reportShapes
 
 export interface ReportedEvaluation {
   readonly result: EvaluationResult;
-  /** False when the result was served from the record store. */
-  readonly executed: boolean;
+  readonly origin: EvaluationOrigin;
 }
 
 export interface WriteReportsInput {
@@ -40,6 +40,7 @@ export interface RepoforgeRunReport {
   readonly evaluated: number;
   readonly executed: number;
   readonly served: number;
+  readonly not_run: number;
   readonly resolved: number;
   /** resolved ÷ (evaluated − infra); null when nothing is left to divide by. */
   readonly resolved_rate: number | null;
@@ -53,7 +54,7 @@ export interface RepoforgeRunReport {
     readonly resolved: 0 | 1 | null;
     readonly graded: number | null;
     readonly command_resolved: 0 | 1 | null;
-    readonly executed: boolean;
+    readonly origin: EvaluationOrigin;
     readonly evaluation_key: string;
     readonly record: ArtefactRef | null;
   }[];
@@ -180,26 +181,28 @@ function repoforgeReport(runId: string, evaluations: readonly ReportedEvaluation
   const resolved = scored.filter((grade) => grade.resolved === 1).length;
   const sum = scored.reduce((total, grade) => total + (grade.graded ?? 0), 0);
   const verdicts = Map.groupBy(grades, (grade) => grade.verdict.verdict);
-  const executed = evaluations.filter((evaluation) => evaluation.executed).length;
+  const from = (origin: EvaluationOrigin): number =>
+    evaluations.filter((evaluation) => evaluation.origin === origin).length;
   return {
     schema_version: 1,
     run_id: runId,
     evaluated: evaluations.length,
-    executed,
-    served: evaluations.length - executed,
+    executed: from('executed'),
+    served: from('served'),
+    not_run: from('not_run'),
     resolved,
     resolved_rate: scored.length === 0 ? null : resolved / scored.length,
     graded_mean: scored.length === 0 ? null : sum / scored.length,
     command_resolved: grades.filter((grade) => grade.commandResolved === 1).length,
     verdicts: Object.fromEntries([...verdicts].map(([verdict, group]) => [verdict, group.length])),
-    instances: evaluations.map(({ result, executed: ran }) => ({
+    instances: evaluations.map(({ result, origin }) => ({
       instance_id: result.instanceId,
       model_name_or_path: result.modelNameOrPath,
       verdict: result.grade.verdict,
       resolved: result.grade.resolved,
       graded: result.grade.graded,
       command_resolved: result.grade.commandResolved,
-      executed: ran,
+      origin,
       evaluation_key: result.key,
       record: result.record,
     })),

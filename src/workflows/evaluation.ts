@@ -30,6 +30,7 @@ import type {
   StopMode,
   StopRequest,
 } from '../domain/messages.ts';
+import type { EvaluationOrigin, VerdictName } from '../domain/types.ts';
 import { assemblyOn, sandboxOn } from './proxies.ts';
 
 export const evaluationProgress = defineQuery<EvaluationProgress>(QUERIES.progress);
@@ -94,7 +95,7 @@ function start(run: Evaluation, scope: CancellationScope, index: number): void {
         index,
       }),
     )
-    .then(({ served, verdict }) => count(run, { served, verdict }))
+    .then((ended) => count(run, ended))
     .catch((error: unknown) => failed(run, index, error))
     .finally(() => {
       run.running -= 1;
@@ -102,12 +103,15 @@ function start(run: Evaluation, scope: CancellationScope, index: number): void {
     });
 }
 
-function count(run: Evaluation, { served, verdict }: { served: boolean; verdict: string }): void {
+function count(
+  run: Evaluation,
+  { origin, verdict }: { origin: EvaluationOrigin; verdict: VerdictName },
+): void {
   const { counts } = run;
   run.counts = {
     done: counts.done + 1,
-    executed: counts.executed + (served ? 0 : 1),
-    served: counts.served + (served ? 1 : 0),
+    executed: counts.executed + (origin === 'executed' ? 1 : 0),
+    served: counts.served + (origin === 'served' ? 1 : 0),
     resolved: counts.resolved + (verdict === 'resolved' ? 1 : 0),
     infra: counts.infra + (verdict === 'infra' ? 1 : 0),
   };

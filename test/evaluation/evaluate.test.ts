@@ -102,9 +102,9 @@ describe('what runs and what is served', () => {
     queue(makeRecord(both));
     const first = await evaluate();
     const second = await evaluate({ modelNameOrPath: 'another name' });
-    expect(first.executed).toBe(true);
+    expect(first.origin).toBe('executed');
     expect(first.result.grade.verdict).toEqual({ verdict: 'resolved' });
-    expect(second.executed).toBe(false);
+    expect(second.origin).toBe('served');
     expect(second.result).toEqual({ ...first.result, modelNameOrPath: 'another name' });
     expect(plans).toHaveLength(1);
     expect(plans[0]).toMatchObject({
@@ -122,43 +122,45 @@ describe('what runs and what is served', () => {
     queue(makeRecord(both), makeRecord(both), makeRecord(both), makeRecord(both));
     await evaluate();
     const other = { ...row, limits: { ...row.limits, timeoutMs: 1 } };
-    expect((await evaluate({ row: other })).executed).toBe(true);
-    expect((await evaluate({ row: { ...row, row_hash: 'x' } })).executed).toBe(true);
-    expect((await evaluate({ patch: await store.put('another') })).executed).toBe(true);
+    expect((await evaluate({ row: other })).origin).toBe('executed');
+    expect((await evaluate({ row: { ...row, row_hash: 'x' } })).origin).toBe('executed');
+    expect((await evaluate({ patch: await store.put('another') })).origin).toBe('executed');
   });
 
   it('a repetition always executes, and is not served to others', async () => {
     queue(makeRecord(both), makeRecord([], both), makeRecord(both));
     await evaluate();
     const repeated = await evaluate({ repetition: 1 });
-    expect(repeated.executed).toBe(true);
+    expect(repeated.origin).toBe('executed');
     expect(repeated.result.grade.verdict).toEqual({ verdict: 'unresolved', reason: 'tests' });
     expect((await evaluate()).result.grade.verdict).toEqual({ verdict: 'resolved' });
-    expect((await evaluate({ patch: 'nop', repetition: 2 })).executed).toBe(true);
+    expect((await evaluate({ patch: 'nop', repetition: 2 })).origin).toBe('executed');
     expect(await records.list('evaluations/')).toHaveLength(1);
   });
 
   it('an empty patch gets its verdict without a container, and nop does not inherit it', async () => {
     const empty = await evaluate({ patch: null });
-    expect(empty.executed).toBe(false);
+    expect(empty.origin).toBe('not_run');
     expect(empty.result.grade).toMatchObject({ verdict: { verdict: 'empty_patch' }, resolved: 0, graded: 0 });
     queue(makeRecord([isOld], [isNew]));
     const nop = await evaluate({ patch: 'nop' });
-    expect(nop).toMatchObject({ executed: true, result: { grade: { resolved: 0, graded: 0 } } });
+    expect(nop).toMatchObject({ origin: 'executed', result: { grade: { resolved: 0, graded: 0 } } });
     expect(plans[0]?.patch).toBeNull();
   });
 
   it.each([
-    ['a timeout', makeRecord([], [], { outcome: 'timeout', exitCode: null }), 'timeout'],
+    ['a timeout', makeRecord([], [], { outcome: 'timeout', exitCode: null }), 'timeout', 'executed'],
     [
       'a patch that does not apply',
       makeRecord([], [], { outcome: 'patch_failed', exitCode: null }),
       'patch_failed',
+      'not_run',
     ],
-  ] as const)('%s is graded and %j', async (_name, record, verdict) => {
+  ] as const)('%s is graded %s and is %s', async (_name, record, verdict, origin) => {
     queue(record, record);
-    expect((await evaluate()).result.grade.verdict.verdict).toBe(verdict);
-    expect((await evaluate()).executed).toBe(verdict === 'timeout');
+    const first = await evaluate();
+    expect(first).toMatchObject({ origin, result: { grade: { verdict: { verdict } } } });
+    expect((await evaluate()).origin).toBe(verdict === 'timeout' ? 'executed' : 'served');
   });
 });
 

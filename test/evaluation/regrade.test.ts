@@ -31,7 +31,7 @@ it('a run is graded again from what it saved: a wrongly recorded verdict is corr
     // as recorded at the time: nothing was read, so everything failed
     const record = makeRecord([], [], { log, junit: await store.put(junit(failedInJunit)), ...changes });
     return {
-      executed: true,
+      origin: 'executed',
       result: {
         schema: 1,
         instanceId: row.instance_id,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { EvaluationResult, Verdict } from '../../src/domain/types.ts';
 import { gradeRun, infraGrade } from '../../src/domain/grading.ts';
-import { writeEvaluationReports, type WrittenReports } from '../../src/evaluation/reports.ts';
+import { type ReportedEvaluation, writeEvaluationReports, type WrittenReports } from '../../src/evaluation/reports.ts';
 import { createFsArtefactStore } from '../../src/store/fs.ts';
 import { makeRecord, makeRow } from './rows.ts';
 
@@ -28,7 +28,7 @@ beforeAll(async () => {
   const patch = await store.put('diff --git a/a.py b/a.py\n');
   const log = await store.put('PASSED test_a.py::test_new');
   const evaluations = await Promise.all(
-    Object.entries(verdicts).map(async ([instanceId, verdict]) => {
+    Object.entries(verdicts).map(async ([instanceId, verdict]): Promise<ReportedEvaluation> => {
       const lists = { failToPass: ['test_a.py::test_new'], passToPass: ['test_a.py::test_old'] };
       const record = makeRecord([...lists.failToPass, ...lists.passToPass], [], { log });
       const graded =
@@ -48,7 +48,8 @@ beforeAll(async () => {
         record: ['infra', 'empty_patch'].includes(verdict.verdict) ? null : await store.putJson(record),
         patch: verdict.verdict === 'empty_patch' ? null : patch,
       };
-      return { result, executed: instanceId !== 'a__a-1' };
+      const notRun = ['infra', 'empty_patch', 'patch_failed'].includes(verdict.verdict);
+      return { result, origin: instanceId === 'a__a-1' ? 'served' : notRun ? 'not_run' : 'executed' };
     }),
   );
   written = await writeEvaluationReports({
@@ -144,8 +145,9 @@ it('report.json has the fields of the harness, and a reason only where there is 
 it('our own report counts executed, served and verdicts, and leaves infra out of the rates', () => {
   expect(written.report).toMatchObject({
     evaluated: 8,
-    executed: 7,
+    executed: 4,
     served: 1,
+    not_run: 3,
     resolved: 1,
     resolved_rate: 1 / 7,
     verdicts: {

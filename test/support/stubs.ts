@@ -106,7 +106,7 @@ export function createStubs(env: { readonly client: Client }, plan: StubPlan): S
       },
       async evaluatePrediction(request) {
         await step('evaluatePrediction', request);
-        return { served: request.index % 2 === 1, verdict: 'resolved' };
+        return { origin: request.index % 2 === 1 ? 'served' : 'executed', verdict: 'resolved' };
       },
     },
     llm: {

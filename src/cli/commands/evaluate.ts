@@ -40,6 +40,7 @@ interface EvaluateResult {
   readonly total: number;
   readonly resolved: number;
   readonly executed: number;
+  readonly not_run: number;
   readonly served: number;
   readonly infra: number;
   readonly verdicts: Readonly<Record<string, number>>;
@@ -229,6 +230,7 @@ async function resultOf(
     resolved: summary.counts.resolved,
     executed: summary.counts.executed,
     served: summary.counts.served,
+    not_run: summary.counts.done - summary.counts.executed - summary.counts.served - summary.counts.infra,
     infra: summary.counts.infra,
     verdicts: report?.verdicts ?? {},
     resolved_ids: summaries.flatMap(({ resolved_ids: ids }) => ids).toSorted(),
@@ -241,7 +243,7 @@ async function resultOf(
 function resultText(result: EvaluateResult): string {
   const graded = result.total - result.infra;
   return [
-    `${result.run_id}: ${result.resolved}/${graded} resolved (${result.executed} executed, ${result.served} served${result.infra === 0 ? '' : `; ${result.infra} not graded: infrastructure failed`})`,
+    `${result.run_id}: ${result.resolved}/${graded} resolved (${result.executed} executed, ${result.served} served${result.not_run === 0 ? '' : `, ${result.not_run} with nothing to run`}${result.infra === 0 ? '' : `; ${result.infra} not graded: infrastructure failed`})`,
     `Verdicts: ${Object.entries(result.verdicts)
       .filter(([, count]) => count > 0)
       .map(([verdict, count]) => `${verdict} ${count}`)

@@ -184,13 +184,11 @@ function addCollectionError(into: Map<string, CollectionError>, file: string, er
   into.set(file, { file, message: lastException(text) });
 }
 
-/** `ModuleNotFoundError: No module named 'numpy'` out of a short traceback. */
+/** `ModuleNotFoundError: No module named 'numpy'` out of a traceback, pytest's (whose `E` marks its last lines) or Python's own. */
 function lastException(traceback: string): string {
-  const marked = traceback
-    .split('\n')
-    .filter((line) => line.startsWith('E  '))
-    .map((line) => line.slice(1).trim());
-  const named = marked.filter((line) => /^[A-Za-z_][\w.]*(:|$)/.test(line) && /^[\w.]*[A-Z]/.test(line));
-  const line = named.at(-1) ?? marked.at(-1) ?? traceback.trim().split('\n').at(-1) ?? '';
-  return line.slice(0, MAX_MESSAGE_CHARACTERS);
+  const lines = traceback.trim().split('\n');
+  const marked = lines.filter((line) => line.startsWith('E  ')).map((line) => line.slice(1).trim());
+  const words = marked.length > 0 ? marked : lines;
+  const named = words.filter((line) => /^[A-Za-z_][\w.]*(:|$)/.test(line) && /^[\w.]*[A-Z]/.test(line));
+  return (named.at(-1) ?? words.at(-1) ?? '').slice(0, MAX_MESSAGE_CHARACTERS);
 }

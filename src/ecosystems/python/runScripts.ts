@@ -146,7 +146,7 @@ export const runnerCommand = (config: RunnerConfig, results: readonly string[]):
     [`${venv}/bin/python`, '-m', 'pytest', '-c', `${repo}/${config.fileName}`, `--rootdir=${repo}`],
     ['-p', 'no:cacheprovider', '-p', 'no:randomly', '-p', 'no:sugar'],
     ['-o', 'junit_family=xunit1', ...results],
-    ['-rA', '--tb=short', '--color=no', '--continue-on-collection-errors'],
+    ['-rA', '--tb=native', '--color=no', '--continue-on-collection-errors'],
   ].flat();
 
 /**

@@ -120,3 +120,19 @@ test('a class that nobody knows the file of is told from its module by its capit
   const xml = suite('<testcase classname="tests.test_a.TestB._TestC" name="t" time="0"/>');
   expect(Object.keys(parseJunit(xml)?.tests ?? {})).toEqual(['tests/test_a.py::TestB::_TestC::t']);
 });
+
+test('a collection error is told by its exception, also in Python’s own kind of traceback', () => {
+  const text = [
+    'Traceback (most recent call last):',
+    '  File "/testbed/tests/test_a.py", line 1, in &lt;module&gt;',
+    '    import package',
+    'package.errors.Broken: no such table',
+    'and a second line',
+  ].join('\n');
+  const xml = suite(
+    `<testcase classname="" name="tests.test_a" time="0"><error message="collection failure">${text}</error></testcase>`,
+  );
+  expect(parseJunit(xml, ['tests/test_a.py'])?.collectionErrors).toEqual([
+    { file: 'tests/test_a.py', message: 'package.errors.Broken: no such table' },
+  ]);
+});
