@@ -30,7 +30,9 @@ function framed(log: Logger, context: Context): ActivityInboundCallsInterceptor 
         child.debug({ durationMs: durationMs() }, 'activity done');
         return result;
       } catch (error) {
-        child.warn({ durationMs: durationMs(), err: error }, 'activity failed');
+        const how = { durationMs: durationMs(), err: error };
+        if (context.cancellationSignal.aborted) child.info(how, 'activity cancelled');
+        else child.warn(how, 'activity failed');
         throw error;
       }
     },
