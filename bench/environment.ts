@@ -41,7 +41,12 @@ export async function benchEnvironment(
       await emptyEnvironments(deps, context, distinct[0]);
       for (const row of distinct) {
         const records = createFsRecordStore(join(scratch, `${round}`, row.instance_id));
-        const timed = await makeReady(deps, createPythonEnvironments({ ...deps, records }), row, context);
+        const timed = await makeReady(
+          deps,
+          createPythonEnvironments({ ...deps, records, runtimes: [row.environment.runtime_version] }),
+          row,
+          context,
+        );
         if (round === 0) coldMs.push(timed.totalMs);
         else runs.push({ key: row.environment.key.slice(0, 12), round, ...timed });
       }
