@@ -1,9 +1,9 @@
+import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { FAILURE_TYPES, infraFailure } from '../../domain/failures.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
 import type { BaseImages, ExecResult, Sandbox, SandboxDriver } from '../../sandbox/types.ts';
 import type { WorkContext } from '../types.ts';
-import { STORE_PROGRAM } from './storeProgram.ts';
 
 /** Builds may compile a package from source, hence more room than a test run's default. */
 const BUILD_LIMITS = { memoryBytes: 6 * 1024 ** 3, pids: 1024, cpus: 2 };
@@ -92,7 +92,8 @@ function storeContainer(sandbox: Sandbox, context: WorkContext): StoreContainer 
     sandbox,
     exec,
     request: async <T>(request: Readonly<Record<string, unknown>>) => {
-      const result = await exec(['python3', '-c', STORE_PROGRAM], JSON.stringify(request));
+      const program = await readFile(new URL('./store.py', import.meta.url), 'utf8');
+      const result = await exec(['python3', '-c', program], JSON.stringify(request));
       if (result.exitCode !== 0) throw storeFailure(result);
       return JSON.parse(result.stdout.toString('utf8')) as T;
     },

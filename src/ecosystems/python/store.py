@@ -1,13 +1,12 @@
-/**
- * The package store's own program: Python of the base image, standard library only, started inside a store container
- * with one JSON request on stdin and one JSON answer on stdout. It runs where the files are, so that hardlinks, locks and
- * renames are the file system's own. Requests: `realise`, `index`, `probe`, `prefetch`.
- *
- * Invariants: `envs/<key>` exists with its marker `envs/<key>.json` only when it is whole; every change happens under
- * one `flock`, which the kernel frees when the container dies; what a dead attempt left is under a `.tmp-` name and goes
- * with the next attempt; files are only ever added or deleted, never written in place, since they are shared.
- */
-export const STORE_PROGRAM = String.raw`
+"""
+The package store's own program: Python of the base image, standard library only, started inside a store container
+with one JSON request on stdin and one JSON answer on stdout. It runs where the files are, so that hardlinks, locks and
+renames are the file system's own. Requests: `realise`, `index`, `probe`, `prefetch`.
+
+Invariants: `envs/<key>` exists with its marker `envs/<key>.json` only when it is whole; every change happens under
+one `flock`, which the kernel frees when the container dies; what a dead attempt left is under a `.tmp-` name and goes
+with the next attempt; files are only ever added or deleted, never written in place, since they are shared.
+"""
 import fcntl, functools, hashlib, json, os, re, shutil, subprocess, sys, time, uuid
 
 request = json.load(sys.stdin)
@@ -363,4 +362,3 @@ def probe():
     return {"status": "ok", "paths": [os.path.relpath(path, target) for path in sorted(walk_files(target))]}
 
 json.dump({"realise": realise, "index": index, "probe": probe, "prefetch": prefetch}[request["command"]](), sys.stdout)
-`;
