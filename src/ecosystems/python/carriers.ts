@@ -1,6 +1,6 @@
 import { shiftYears } from './calendar.ts';
-import { compileOnce } from './compile.ts';
-import type { Attempt, CompileFailure, CompileInput } from './compile.ts';
+import { compileOnce } from './resolver.ts';
+import type { Attempt, CompileFailure, CompileInput } from './resolver.ts';
 import { isVendored } from './leaks.ts';
 import { dependentsOf } from './lock.ts';
 import type { LockEntry } from './lock.ts';

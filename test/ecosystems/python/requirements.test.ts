@@ -8,7 +8,7 @@ import {
 } from '../../../src/ecosystems/python/requirements.ts';
 import { dependentsOf, formatLock, lockPins, parseLock } from '../../../src/ecosystems/python/lock.ts';
 import { nextAttempt } from '../../../src/ecosystems/python/compile.ts';
-import type { Attempt, CompileInput } from '../../../src/ecosystems/python/compile.ts';
+import type { Attempt, CompileInput } from '../../../src/ecosystems/python/resolver.ts';
 import { exceptionsOf, pruneRules, pruneRulesText } from '../../../src/ecosystems/python/prune.ts';
 
 describe('requirement lines', () => {
