@@ -1,5 +1,5 @@
 import { join, relative } from 'node:path';
-import { infraResult } from '../evaluation/evaluate.ts';
+import { infraResult, resolvePatch } from '../evaluation/evaluate.ts';
 import type { Evaluator } from '../evaluation/evaluate.ts';
 import { writeEvaluationReports } from '../evaluation/reports.ts';
 import type { ReportedEvaluation } from '../evaluation/reports.ts';
@@ -102,14 +102,16 @@ async function evaluationsOf(
     manifest.entries.map(async (entry, index) => {
       const known = await deps.records.read<ReportedEvaluation>(recordNames.evaluationResult(runId, index));
       if (known !== null) return known;
-      const ref = manifest.rows[entry.row]?.row;
-      if (ref === undefined) throw new Error(`entry ${index} of the manifest has no row`);
-      const patch = entry.patch === 'gold' || entry.patch === 'nop' ? null : entry.patch;
-      const row = await deps.store.getJson<InstanceRow>(ref);
+      const listed = manifest.rows[entry.row];
+      if (listed === undefined) throw new Error(`entry ${index} of the manifest has no row`);
+      const { modelNameOrPath } = entry;
+      const { provenCanaries } = listed;
+      const row = await deps.store.getJson<InstanceRow>(listed.row);
+      const patch = await resolvePatch(deps.store, { row, patch: entry.patch });
       const reason = 'not evaluated: the run was stopped, or infrastructure failed for good';
       return {
         origin: 'not_run' as const,
-        result: infraResult({ row, modelNameOrPath: entry.modelNameOrPath, patch }, reason),
+        result: infraResult({ row, modelNameOrPath, patch, provenCanaries }, reason),
       };
     }),
   );

@@ -72,7 +72,7 @@ export function createEvaluator(dependencies: EvaluatorDependencies): Evaluator 
 
   async function evaluate(input: EvaluateInput): Promise<Evaluation> {
     const { row } = input;
-    const patch = await resolvePatch(input);
+    const patch = await resolvePatch(dependencies.store, input);
     const key = keyOf(row, patch, input.provenCanaries);
     if (input.patch === null) return { result: emptyResult(input, key), origin: 'not_run' };
     if (input.repetition === undefined) {
@@ -88,12 +88,6 @@ export function createEvaluator(dependencies: EvaluatorDependencies): Evaluator 
     if (input.repetition !== undefined || !SERVED.has(verdict)) return { result, origin };
     const { value } = await dependencies.records.record(evaluationRecord(key), result);
     return { result: { ...value, modelNameOrPath: input.modelNameOrPath }, origin };
-  }
-
-  async function resolvePatch(input: EvaluateInput): Promise<ArtefactRef | null> {
-    if (input.patch === null || input.patch === 'nop') return null;
-    if (input.patch !== 'gold') return input.patch;
-    return (await dependencies.store.getJson<Candidate>(input.row.candidate)).patch;
   }
 
   async function execute(
@@ -206,9 +200,20 @@ export function createEvaluator(dependencies: EvaluatorDependencies): Evaluator 
   }
 }
 
+/** The stored patch of an entry; null for nop, and for an empty prediction. */
+export async function resolvePatch(
+  store: ArtefactStore,
+  { row, patch }: Pick<EvaluateInput, 'row' | 'patch'>,
+): Promise<ArtefactRef | null> {
+  if (patch === null || patch === 'nop') return null;
+  return patch === 'gold' ? (await store.getJson<Candidate>(row.candidate)).patch : patch;
+}
+
 /** The result to report when infrastructure failed for longer than the retry policy allows. */
 export function infraResult(
-  input: Pick<EvaluateInput, 'row' | 'modelNameOrPath'> & { readonly patch: ArtefactRef | null },
+  input: Pick<EvaluateInput, 'row' | 'modelNameOrPath' | 'provenCanaries'> & {
+    readonly patch: ArtefactRef | null;
+  },
   reason: string,
 ): EvaluationResult {
   const { row } = input;
@@ -216,7 +221,7 @@ export function infraResult(
     schema: 1,
     instanceId: row.instance_id,
     modelNameOrPath: input.modelNameOrPath,
-    key: keyOf(row, input.patch, null),
+    key: keyOf(row, input.patch, input.provenCanaries),
     grade: infraGrade({ failToPass: row.FAIL_TO_PASS, passToPass: row.PASS_TO_PASS }, reason),
     record: null,
     patch: input.patch,

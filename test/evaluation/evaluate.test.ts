@@ -13,7 +13,13 @@ import type {
 } from '../../src/domain/types.ts';
 import type { Ecosystem, WorkContext } from '../../src/ecosystems/types.ts';
 import type { ArtefactStore, RecordStore } from '../../src/store/types.ts';
-import { createEvaluator, type EvaluateInput, type Evaluator } from '../../src/evaluation/evaluate.ts';
+import {
+  createEvaluator,
+  infraResult,
+  resolvePatch,
+  type EvaluateInput,
+  type Evaluator,
+} from '../../src/evaluation/evaluate.ts';
 import { createFsArtefactStore, createFsRecordStore } from '../../src/store/fs.ts';
 import { infraFailure } from '../../src/domain/failures.ts';
 import { makeRecord, makeRow } from './rows.ts';
@@ -162,6 +168,14 @@ describe('what runs and what is served', () => {
     expect(first).toMatchObject({ origin, result: { grade: { verdict: { verdict } } } });
     expect((await evaluate()).origin).toBe(verdict === 'timeout' ? 'executed' : 'served');
   });
+});
+
+it('what infrastructure kept from running has the key that its run would have had', async () => {
+  queue(makeRecord(both));
+  const { result } = await evaluate();
+  const patch = await resolvePatch(store, { row, patch: 'gold' });
+  const lost = infraResult({ row, modelNameOrPath: 'm', provenCanaries: null, patch }, 'no Docker');
+  expect(lost).toMatchObject({ key: result.key, grade: { verdict: { verdict: 'infra' }, resolved: null } });
 });
 
 describe('bad luck', () => {

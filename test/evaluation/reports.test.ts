@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { EvaluationResult, Verdict } from '../../src/domain/types.ts';
 import { gradeRun, infraGrade } from '../../src/domain/grading.ts';
-import { type ReportedEvaluation, writeEvaluationReports, type WrittenReports } from '../../src/evaluation/reports.ts';
+import {
+  type ReportedEvaluation,
+  writeEvaluationReports,
+  type WrittenReports,
+} from '../../src/evaluation/reports.ts';
 import { createFsArtefactStore } from '../../src/store/fs.ts';
 import { makeRecord, makeRow } from './rows.ts';
 

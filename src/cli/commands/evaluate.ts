@@ -178,13 +178,18 @@ export async function runEvaluation(
   const signals = stopOnSignal(workers, output);
   try {
     const context = { ...session, store: session.deps.store };
-    const started = await startEvaluation(context, {
-      runId: what.runId,
-      dataset: what.rows.path,
-      rows: what.rows.rows.map((row) => ({ row, provenCanaries: what.rows.provenCanaries(row.instance_id) })),
-      entries: what.entries,
-    });
-    output.say(`Evaluation "${what.runId}" of ${what.entries.length} predictions ${started.how}.`);
+    const { runId, entries } = what;
+    const rows = what.rows.rows.map((row) => ({
+      row,
+      provenCanaries: what.rows.provenCanaries(row.instance_id),
+    }));
+    const started = await startEvaluation(context, { runId, dataset: what.rows.path, rows, entries });
+    output.say(`Evaluation "${runId}" of ${entries.length} predictions ${started.how}.`);
+    const bare = rows.filter(({ provenCanaries }) => provenCanaries === null).length;
+    if (bare > 0)
+      output.say(
+        `${bare} of ${rows.length} rows have no canaries (imported, or without their evidence.jsonl): a forged result would pass unnoticed there.`,
+      );
     return await follow({
       session,
       what: 'evaluation',
