@@ -4,7 +4,8 @@ import { parseArgs } from 'node:util';
 import { DEFAULT_RUN_LIMITS } from '../src/domain/types.ts';
 import { runCampaign } from '../src/cli/campaigns.ts';
 import { withSession } from '../src/cli/context.ts';
-import { createOutput } from '../src/cli/output.ts';
+import { reportFailure } from '../src/cli/failure.ts';
+import { UsageError, createOutput } from '../src/cli/output.ts';
 import type { Output } from '../src/cli/output.ts';
 import { campaignSummary, summaryText } from '../src/cli/summary.ts';
 import type { Session } from '../src/setup/session.ts';
@@ -33,8 +34,7 @@ try {
     { docker: true },
   );
 } catch (error) {
-  process.stderr.write(`demo: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
+  reportFailure(error, 'demo', process.argv.includes('--json'));
 }
 
 function readOptions(): Options {
@@ -49,14 +49,16 @@ function readOptions(): Options {
       },
     }));
   } catch (error) {
-    throw new Error(`${error instanceof Error ? error.message.split('. ')[0] : String(error)}. ${USAGE}`);
+    throw new UsageError(
+      `${error instanceof Error ? error.message.split('. ')[0] : String(error)}. ${USAGE}`,
+    );
   }
   const packages = values.packages
     .split(',')
     .map((name) => name.trim())
     .filter(Boolean);
   const instances = Number(values.instances);
-  if (packages.length === 0 || !Number.isInteger(instances) || instances < 1) throw new Error(USAGE);
+  if (packages.length === 0 || !Number.isInteger(instances) || instances < 1) throw new UsageError(USAGE);
   return { packages, instances, json: values.json, state: values.state };
 }
 

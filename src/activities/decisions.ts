@@ -11,7 +11,7 @@ import type { FirstDecision } from '../domain/validation.ts';
 import { addPruneException } from '../ecosystems/python/prune.ts';
 import type { MirrorStore } from '../sources/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
-import type { ControlActivities, FirstRuns, StageOf } from './types.ts';
+import type { ControlActivities, FirstRuns, PruningProof, StageOf } from './types.ts';
 import { recorded } from './work.ts';
 import type { WorkDeps } from './work.ts';
 
@@ -43,6 +43,8 @@ export function createDecisionActivities(deps: DecisionDeps): Decisions {
     compareHealth: (request) =>
       recorded(deps, request, async () => {
         const difference = compareHealth(await run(request.pruned), await run(request.full));
+        const proof: PruningProof = { agree: difference === null, instanceId: request.instanceId };
+        await deps.records.record(recordNames.pruningProof(request.environment), proof);
         if (difference === null) return { agree: true, detail: '' };
         const name = recordNames.disagreement(request.environment, request.instanceId);
         await deps.records.record(name, { ...difference, spec: request.spec });

@@ -1,3 +1,4 @@
+import { WorkflowNotFoundError } from '@temporalio/client';
 import type { Client } from '@temporalio/client';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
 import { workflowIds } from '../domain/ids.ts';
@@ -5,10 +6,26 @@ import { SIGNALS, WORKFLOWS, scopedWorkflowId, taskQueue } from '../domain/messa
 import type { EnvironmentInput } from '../domain/messages.ts';
 import { recordNames } from '../domain/records.ts';
 import type { RecordStore } from '../store/types.ts';
-import type { ControlActivities } from './types.ts';
+import type { ControlActivities, PruningProof } from './types.ts';
 
 /** Late askers come within seconds: neighbours in the history share the key. */
 const LINGER_MS = 30_000;
+
+/** Who proves a key: an instance, and the workflow that asked for it. */
+interface Prover {
+  readonly instanceId: string;
+  readonly asker: string;
+}
+
+/** A prover that ended without a proof (rejected early, dismissed, killed) hands its task to the next that asks. */
+async function isRunning(client: Client, workflowId: string): Promise<boolean> {
+  try {
+    return (await client.workflow.getHandle(workflowId).describe()).status.name === 'RUNNING';
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return false;
+    throw error;
+  }
+}
 
 /** Asking for an environment: start its workflow or join the one that runs. */
 export function createEnvironmentActivities(deps: {
@@ -29,8 +46,11 @@ export function createEnvironmentActivities(deps: {
         staticSummary: key.slice(0, 12),
       });
       // the first instance ever to ask proves the key, and stays the prover when it is run again
-      const { value } = await deps.records.record(recordNames.prover(key), { instanceId });
-      return { prover: value.instanceId === instanceId };
+      const { value } = await deps.records.record<Prover>(recordNames.prover(key), { instanceId, asker });
+      if (value.instanceId === instanceId) return { prover: true, variant: 'pruned' };
+      const proof = await deps.records.read<PruningProof>(recordNames.pruningProof(key));
+      if (proof !== null) return { prover: false, variant: proof.agree ? 'pruned' : 'full' };
+      return { prover: !(await isRunning(deps.client, value.asker)), variant: 'pruned' };
     },
   };
 }

@@ -110,7 +110,7 @@ async function evaluationsOf(
       const patch = await resolvePatch(deps.store, { row, patch: entry.patch });
       const reason = 'not evaluated: the run was stopped, or infrastructure failed for good';
       return {
-        origin: 'not_run' as const,
+        origin: 'infra' as const,
         result: infraResult({ row, modelNameOrPath, patch, provenCanaries }, reason),
       };
     }),

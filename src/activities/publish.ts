@@ -1,12 +1,12 @@
 import { Context } from '@temporalio/activity';
 import type { Evidence } from '../domain/evidence.ts';
-import { rowHash } from '../domain/ids.ts';
 import type { InstanceResult } from '../domain/messages.ts';
 import { recordNames } from '../domain/records.ts';
-import type { Candidate, EnvironmentSpec, InstanceRow, Labels } from '../domain/types.ts';
+import type { Labels } from '../domain/types.ts';
+import { composeRow } from '../store/instanceRow.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import type { InstanceLists } from './decisions.ts';
-import type { ControlActivities, PublishRequest } from './types.ts';
+import type { ControlActivities } from './types.ts';
 import type { WorkDeps } from './work.ts';
 
 export interface PublishDeps extends WorkDeps {
@@ -23,18 +23,32 @@ export function createPublishActivities(
     async publishInstance(request) {
       const lists = await deps.store.getJson<InstanceLists>(request.lists);
       const labels = await deps.store.getJson<Labels>(request.labels);
-      const row = await deps.store.putJson(await rowOf(deps.store, request, lists, labels));
+      const environment = {
+        key: request.environment,
+        spec: request.spec,
+        variant: request.variant,
+        policy: request.policy,
+      };
+      const composed = await composeRow(deps.store, {
+        candidate: request.candidate,
+        environment: { ...environment, cutoff: request.cutoff },
+        lists: {
+          FAIL_TO_PASS: lists.FAIL_TO_PASS,
+          PASS_TO_PASS: lists.PASS_TO_PASS,
+          collection_fail_to_pass: lists.collectionFailToPass,
+          quarantined_tests: lists.quarantined,
+        },
+        scope: await deps.store.getJson<readonly string[]>(request.scope),
+        limits: request.limits,
+        labels,
+      });
+      const row = await deps.store.putJson(composed);
       const evidence: Evidence = {
         schema: 1,
         instanceId: request.instanceId,
         candidate: request.candidate,
         row,
-        environment: {
-          key: request.environment,
-          spec: request.spec,
-          variant: request.variant,
-          policy: request.policy,
-        },
+        environment,
         runs: Object.entries(request.runs)
           .map(([name, summary]) => ({ name, ...summary }))
           .sort((a, b) => placeOf(a.name) - placeOf(b.name)),
@@ -69,62 +83,3 @@ const RUN_ORDER = [
   'after-3',
 ];
 const placeOf = (name: string): number => RUN_ORDER.findIndex((known) => known === name.split('.')[0]);
-
-/** The native row. No times, hosts or draws: the same history gives the same bytes. */
-async function rowOf(
-  store: ArtefactStore,
-  request: PublishRequest,
-  lists: InstanceLists,
-  { usage: _usage, ...labels }: Labels,
-): Promise<InstanceRow> {
-  const candidate = await store.getJson<Candidate>(request.candidate);
-  const spec = await store.getJson<EnvironmentSpec>(request.spec);
-  const [patch, testPatch, problemStatement, hints, lock, scope] = await Promise.all([
-    store.getText(candidate.patch),
-    store.getText(candidate.testPatch),
-    store.getText(candidate.problemStatement),
-    candidate.hintsText === null ? '' : store.getText(candidate.hintsText),
-    store.getText(spec.lock),
-    store.getJson<readonly string[]>(request.scope),
-  ]);
-  const row: Omit<InstanceRow, 'row_hash'> = {
-    schema_version: 1,
-    instance_id: candidate.instanceId,
-    repo: candidate.repo,
-    source: candidate.source,
-    language: candidate.language,
-    license: candidate.license,
-    base_commit: candidate.baseCommit,
-    environment_setup_commit: candidate.baseCommit,
-    version: candidate.version,
-    created_at: candidate.createdAt,
-    patch,
-    test_patch: testPatch,
-    problem_statement: problemStatement,
-    hints_text: hints,
-    FAIL_TO_PASS: lists.FAIL_TO_PASS,
-    PASS_TO_PASS: lists.PASS_TO_PASS,
-    collection_fail_to_pass: lists.collectionFailToPass,
-    quarantined_tests: lists.quarantined,
-    test_scope: scope,
-    environment: {
-      key: request.environment,
-      variant: request.variant,
-      base: spec.base,
-      runtime_version: spec.runtimeVersion,
-      system_packages: spec.systemPackages,
-      lock,
-      prune_rules: spec.pruneRules,
-      cutoff: request.cutoff,
-      cutoff_policy: request.policy,
-      install: spec.install,
-      test: spec.test,
-    },
-    limits: request.limits,
-    labels,
-    provenance: candidate.provenance,
-    candidate: request.candidate,
-    environment_spec: request.spec,
-  };
-  return { ...row, row_hash: rowHash(row) };
-}

@@ -119,6 +119,12 @@ export interface PoolRuns {
 }
 
 /** On the `control` queue: decisions over recorded runs, and light book-keeping. */
+/** How a key's proof ended, and whose health runs it compared. */
+export interface PruningProof {
+  readonly agree: boolean;
+  readonly instanceId: string;
+}
+
 export interface ControlActivities {
   /** signalWithStart of `environment/<key>`; says whether this asker proves the pruned variant against the full one. */
   askEnvironment(request: {
@@ -127,8 +133,12 @@ export interface ControlActivities {
     readonly queuePrefix: string;
     readonly asker: string;
     readonly instanceId: string;
-  }): Promise<{ readonly prover: boolean }>;
-  /** Test by test; a disagreement is kept in the environment's exceptions record. */
+  }): Promise<{
+    readonly prover: boolean;
+    /** The variant that this key's proof asks for; `pruned` as long as there is none. */
+    readonly variant: EnvironmentVariant;
+  }>;
+  /** Test by test. The answer is the key's proof; a disagreement is kept in the environment's exceptions record too. */
   compareHealth(
     request: StageOf & {
       readonly environment: EnvironmentKey;

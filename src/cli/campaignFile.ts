@@ -92,9 +92,13 @@ export function parseCampaignFile(text: string, file: string): CampaignFile {
 
 type Issue = z.core.$ZodIssue;
 
+const SOURCE_KINDS = ['pypi', 'git', 'github'];
+const ONE_KIND = 'a source needs exactly one of the keys pypi, git or github';
+
 /** Inside a union, the branch whose distinguishing key is present says what is wrong. */
 function mostTelling(issues: readonly Issue[]): Issue {
-  const issue = issues[0];
+  // a misspelt key is also a missing one: the first says more
+  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
   if (issue === undefined) throw new Error('zod reported no issue');
   if (issue.code !== 'invalid_union') return issue;
   const branches = issue.errors.filter((branch) => branch.length > 0);
@@ -104,13 +108,21 @@ function mostTelling(issues: readonly Issue[]): Issue {
         inner.code === 'invalid_type' &&
         inner.path.length === 1 &&
         inner.input === undefined &&
-        ['pypi', 'git', 'github'].includes(String(inner.path[0])),
+        SOURCE_KINDS.includes(String(inner.path[0])),
     );
   const chosen = branches.find((branch) => !missesItsKey(branch));
-  const inner = chosen === undefined ? undefined : mostTelling(chosen);
+  const inner = chosen === undefined ? misspeltKind(branches) : mostTelling(chosen);
   return inner === undefined
-    ? { ...issue, message: 'a source needs exactly one of the keys pypi, git or github' }
+    ? { ...issue, message: ONE_KIND }
     : { ...inner, path: [...issue.path, ...inner.path] };
+}
+
+/** A source of no kind: a key that is close to one of the kinds was meant to be it. */
+function misspeltKind(branches: readonly (readonly Issue[])[]): Issue | undefined {
+  const unknown = branches.flat().find(({ code }) => code === 'unrecognized_keys');
+  if (unknown?.code !== 'unrecognized_keys') return undefined;
+  const keys = unknown.keys.filter((key) => SOURCE_KINDS.some((kind) => leven(key, kind) <= 2));
+  return keys.length === 0 ? undefined : { ...unknown, keys };
 }
 
 function explain(issue: Issue): string {
@@ -118,6 +130,7 @@ function explain(issue: Issue): string {
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0] ?? '';
     const known = knownKeys(issue.path);
+    if (known.includes(key)) return `${where}: ${ONE_KIND}`;
     const nearest = known.toSorted((a, b) => leven(key, a) - leven(key, b))[0];
     const hint =
       nearest !== undefined && leven(key, nearest) <= 3
@@ -132,7 +145,7 @@ function explain(issue: Issue): string {
 function knownKeys(path: readonly PropertyKey[]): readonly string[] {
   if (path.length === 0) return Object.keys(campaign.shape);
   if (path[0] === 'limits') return ['timeout_seconds', 'memory_megabytes', 'cpus', 'pids'];
-  return ['pypi', 'git', 'github', 'name', ...Object.keys(sourceLimits)];
+  return [...SOURCE_KINDS, 'name', ...Object.keys(sourceLimits)];
 }
 
 /** Offset of the key an issue is about; of the deepest node on its path otherwise. */

@@ -52,13 +52,13 @@ export function shortLine(json: string): string {
     readonly activity?: string;
     readonly workflow?: string;
     readonly attempt?: number;
-    readonly err?: { readonly message?: string };
+    readonly err?: { readonly message?: string; readonly nonRetryable?: boolean };
   };
   const name = pino.levels.labels[level] ?? 'log';
   const what =
     activity === undefined ? (msg ?? '') : `${activity} of ${workflow ?? '?'} (attempt ${attempt ?? '?'})`;
   const why = err?.message?.split('\n')[0];
-  return `${name}: ${what}${why === undefined ? '' : `: ${why}`}${activity === undefined ? '' : level < 50 ? '; it is tried again' : `; ${msg ?? ''}`}`;
+  return `${name}: ${what}${why === undefined ? '' : `: ${why}`}${activity === undefined ? '' : level >= 50 ? `; ${msg ?? ''}` : err?.nonRetryable === true ? '' : '; it is tried again'}`;
 }
 
 async function prepare(

@@ -347,8 +347,18 @@ export function sourceLabel(source: SourceSpec): string {
   return `git:${source.name ?? source.git}`;
 }
 
+/** What two spellings of one source have in common: both would mine the same instances. */
+function sourceIdentity(source: SourceSpec): string {
+  if ('pypi' in source) return `pypi:${source.pypi.toLowerCase().replace(/[-_.]+/g, '-')}`;
+  if ('github' in source) return `github:${source.github.toLowerCase()}`;
+  return `git:${source.git.replace(/(\.git)?\/*$/, '')}`;
+}
+
 const kindsOf = (source: SourceSpec): readonly string[] =>
   ['pypi', 'git', 'github'].filter((kind) => kind in source);
+
+/** PEP 508. */
+const PACKAGE_NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$/;
 
 /** Why a campaign cannot start with this input, or undefined: one sentence for a person. */
 export function campaignProblem(input: CampaignInput): string | undefined {
@@ -358,13 +368,14 @@ export function campaignProblem(input: CampaignInput): string | undefined {
     return 'A campaign needs at least one source.';
   for (const source of input.sources) {
     if (kindsOf(source).length !== 1) return 'A source has exactly one of the keys pypi, git and github.';
+    if ('pypi' in source && !PACKAGE_NAME.test(source.pypi)) return `"${source.pypi}" is not a package name.`;
     for (const cap of [source.maxCandidates, source.maxInstances])
       if (cap !== undefined && !isWholeNumber(cap, 1, 1e9))
         return `A cap of ${sourceLabel(source)} is not a positive whole number.`;
   }
-  const labels = input.sources.map(sourceLabel);
-  const twice = labels.find((label, index) => labels.indexOf(label) !== index);
-  if (twice !== undefined) return `The source ${twice} is named twice.`;
+  const identities = input.sources.map(sourceIdentity);
+  const twice = input.sources.find((_, index) => identities.indexOf(identities[index] ?? '') !== index);
+  if (twice !== undefined) return `The source ${sourceLabel(twice)} is named twice.`;
   return optionsProblem(input.options);
 }
 

@@ -17,6 +17,8 @@ export const recordNames = {
   realised: (key: string, variant: string): string => `realised/${key}/${variant}`,
   /** Which instance proves a key's pruned variant against the full one. */
   prover: (key: string): string => `provers/${key}`,
+  /** Whether a key's pruned variant behaves like the full one; see `PruningProof`. */
+  pruningProof: (key: string): string => `prune/proofs/${key}`,
   disagreement: (key: string, instanceId: string): string => `prune/disagreements/${key}/${instanceId}`,
   /** Which manifest a run id stands for. */
   evaluation: (runId: string): string => `runs/${runId}/manifest`,

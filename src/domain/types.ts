@@ -175,16 +175,17 @@ export type RunKind = 'health' | 'before' | 'after' | 'evaluate';
 
 /**
  * How a result came about: `executed`, a container worked for this very call; `served`, taken from the record store;
- * `not_run`, there was nothing to run (an empty patch, one that does not apply) or no way to.
+ * `not_run`, there was nothing to run (an empty patch, one that does not apply); `infra`, infrastructure failed, or the run
+ * was stopped before.
  */
-export type EvaluationOrigin = 'executed' | 'served' | 'not_run';
+export type EvaluationOrigin = 'executed' | 'served' | 'not_run' | 'infra';
 
 /** One canary: a copy of a test with one assertion inverted (or a plainly failing test), see DESIGN section 6. */
 export interface Canary {
   readonly file: string;
   /** 1-based line of the pristine file after which `source` is inserted. */
   readonly insertAfterLine: number;
-  /** Source text with the placeholder `export interface EvaluationResultNAMEexport interface EvaluationResult` where the test function's name belongs. */
+  /** Source text with the placeholder `@@NAME@@` where the test function's name belongs. */
   readonly source: string;
   /** Names that look like the neighbours'; one is drawn at random when planted. */
   readonly names: readonly string[];

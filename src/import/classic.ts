@@ -3,7 +3,6 @@ import type { Logger } from 'pino';
 import type {
   ArtefactRef,
   Candidate,
-  CutoffPolicy,
   EnvironmentSpec,
   InstanceRow,
   Labels,
@@ -12,9 +11,10 @@ import type {
 import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { Labeler } from '../labeling/types.ts';
 import type { SourceMirror, SourceMirrorStore } from '../sources/mirror.ts';
+import { composeRow } from '../store/instanceRow.ts';
+import type { RowParts } from '../store/instanceRow.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import { cutText, FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
-import { rowHash } from '../domain/ids.ts';
 import { fileOfTest } from '../domain/testIds.ts';
 import { testModules } from '../domain/split.ts';
 import { CUTOFF_POLICIES, DEFAULT_RUN_LIMITS } from '../domain/types.ts';
@@ -113,7 +113,20 @@ async function importRow(
   const environment = await resolve(deps, candidate);
   if ('problem' in environment) return no(environment.problem);
   const labels = await labelsOf(deps, input, mirror, base);
-  return { ok: true, row: await rowOf(deps, input, candidate, ref, environment, labels, limits) };
+  const row = await composeRow(deps.store, {
+    candidate: ref,
+    environment: { ...environment, variant: 'pruned' },
+    lists: {
+      FAIL_TO_PASS: input.failToPass,
+      PASS_TO_PASS: input.passToPass,
+      collection_fail_to_pass: [],
+      quarantined_tests: [],
+    },
+    scope: candidate.testFiles,
+    limits,
+    labels,
+  });
+  return { ok: true, row };
 }
 
 async function candidateOf(
@@ -155,13 +168,7 @@ async function candidateOf(
   };
 }
 
-interface Environment {
-  readonly key: string;
-  readonly ref: ArtefactRef;
-  readonly spec: EnvironmentSpec;
-  readonly cutoff: string;
-  readonly policy: CutoffPolicy;
-}
+type Environment = Omit<RowParts['environment'], 'variant'>;
 
 /** The first cut-off of the calendar whose lock can be had and realised. */
 async function resolve(
@@ -177,7 +184,7 @@ async function resolve(
     }
     const spec = await store.getJson<EnvironmentSpec>(outcome.spec);
     const realised = await ecosystem.realise(spec, 'pruned', context);
-    if (realised.ok) return { key: outcome.key, ref: outcome.spec, spec, cutoff: outcome.cutoff, policy };
+    if (realised.ok) return { key: outcome.key, spec: outcome.spec, cutoff: outcome.cutoff, policy };
     problem = `${realised.rejection.reason}: ${realised.rejection.detail}`;
   }
   return { problem };
@@ -188,10 +195,10 @@ async function labelsOf(
   input: ClassicInput,
   mirror: SourceMirror,
   base: string,
-): Promise<Omit<Labels, 'usage'>> {
+): Promise<Labels> {
   const touched = [...patchedPaths(input.patch).changed, ...patchedPaths(input.testPatch).changed];
   const files = await mirror.readFiles(base, touched);
-  const { usage: _usage, ...labels } = await deps.labeler.label(
+  return deps.labeler.label(
     {
       instanceId: input.instanceId,
       repo: input.repo,
@@ -206,57 +213,4 @@ async function labelsOf(
     },
     { signal: deps.context.signal },
   );
-  return labels;
-}
-
-async function rowOf(
-  { store }: ImportDependencies,
-  input: ClassicInput,
-  candidate: Candidate,
-  ref: ArtefactRef,
-  environment: Environment,
-  labels: Omit<Labels, 'usage'>,
-  limits: RunLimits,
-): Promise<InstanceRow> {
-  const { spec } = environment;
-  const row: Omit<InstanceRow, 'row_hash'> = {
-    schema_version: 1,
-    instance_id: candidate.instanceId,
-    repo: candidate.repo,
-    source: candidate.source,
-    language: candidate.language,
-    license: candidate.license,
-    base_commit: candidate.baseCommit,
-    environment_setup_commit: candidate.baseCommit,
-    version: candidate.version,
-    created_at: candidate.createdAt,
-    patch: input.patch,
-    test_patch: input.testPatch,
-    problem_statement: input.problemStatement,
-    hints_text: input.hintsText,
-    FAIL_TO_PASS: input.failToPass,
-    PASS_TO_PASS: input.passToPass,
-    collection_fail_to_pass: [],
-    quarantined_tests: [],
-    test_scope: candidate.testFiles,
-    environment: {
-      key: environment.key,
-      variant: 'pruned',
-      base: spec.base,
-      runtime_version: spec.runtimeVersion,
-      system_packages: spec.systemPackages,
-      lock: await store.getText(spec.lock),
-      prune_rules: spec.pruneRules,
-      cutoff: environment.cutoff,
-      cutoff_policy: environment.policy,
-      install: spec.install,
-      test: spec.test,
-    },
-    limits,
-    labels,
-    provenance: candidate.provenance,
-    candidate: ref,
-    environment_spec: environment.ref,
-  };
-  return { ...row, row_hash: rowHash(row) };
 }

@@ -28,7 +28,7 @@ import type {
   InstanceResult,
   InstanceStage,
 } from '../domain/messages.ts';
-import type { CutoffPolicy, RealiseOutcome, Rejection } from '../domain/types.ts';
+import type { CutoffPolicy, EnvironmentVariant, RealiseOutcome, Rejection } from '../domain/types.ts';
 import { attributes } from './attributes.ts';
 import { controlOn, sandboxOn } from './proxies.ts';
 import { validateIn } from './validate.ts';
@@ -137,7 +137,7 @@ async function attempt(
   if (triedKeys.includes(resolved.key)) return 'sameEnvironment';
   triedKeys.push(resolved.key);
   life.show('environment', resolved.key.slice(0, 12));
-  const { outcome, prover } = await environmentFor(life, resolved.key, resolved.spec);
+  const { outcome, prover, variant } = await environmentFor(life, resolved.key, resolved.spec);
   if (!outcome.ok)
     return {
       kind: 'rejected',
@@ -146,19 +146,22 @@ async function attempt(
       stage: `environment.${policy}`,
       tryNextCutoff: true,
     };
-  return validateIn(life, { ...resolved, policy, prover });
+  return validateIn(life, { ...resolved, policy, prover, variant });
+}
+
+interface Environment {
+  readonly outcome: RealiseOutcome;
+  readonly prover: boolean;
+  /** What the key's proof asks for; histories from before there were proofs have none. */
+  readonly variant: EnvironmentVariant;
 }
 
 /** Asks for the environment and waits for the answer; asks again when none comes. */
-async function environmentFor(
-  life: Life,
-  key: string,
-  spec: EnvironmentSpecRef,
-): Promise<{ readonly outcome: RealiseOutcome; readonly prover: boolean }> {
+async function environmentFor(life: Life, key: string, spec: EnvironmentSpecRef): Promise<Environment> {
   const { queuePrefix, instanceId } = life.input;
   const asker = workflowInfo().workflowId;
   for (let ask = 0; ask < MAX_ASKS; ask += 1) {
-    const { prover } = await controlOn(queuePrefix).askEnvironment({
+    const { prover, variant = 'pruned' } = await controlOn(queuePrefix).askEnvironment({
       key,
       spec,
       queuePrefix,
@@ -167,12 +170,13 @@ async function environmentFor(
     });
     await condition(() => life.answers.has(key), ASK_AGAIN_MS);
     const outcome = life.answers.get(key);
-    if (outcome !== undefined) return { outcome, prover };
+    if (outcome !== undefined) return { outcome, prover, variant };
     log.warn('no answer from the environment yet, asking again', { key, ask });
   }
   return {
     outcome: await sandboxOn(queuePrefix).realiseEnvironment({ key, spec, variant: 'pruned' }),
     prover: false,
+    variant: 'pruned',
   };
 }
 type EnvironmentSpecRef = Parameters<ReturnType<typeof controlOn>['askEnvironment']>[0]['spec'];

@@ -19,6 +19,8 @@ export interface Ground {
   readonly policy: CutoffPolicy;
   /** This instance proves the pruned variant against the full one. */
   readonly prover: boolean;
+  /** What the key's proof asks for, when there is one. */
+  readonly variant: EnvironmentVariant;
 }
 
 interface Attempt {
@@ -30,10 +32,15 @@ interface Attempt {
 
 /** Validates a candidate in one environment, labels and publishes it. */
 export async function validateIn(life: Life, ground: Ground): Promise<AttemptEnd> {
-  const attempt: Attempt = { life, ground, variant: 'pruned', runs: {} };
+  const attempt: Attempt = { life, ground, variant: ground.variant, runs: {} };
   const { queuePrefix, options } = life.input;
   const control = controlOn(queuePrefix);
 
+  if (ground.variant === 'full') {
+    const { key, spec } = ground;
+    const realised = await sandboxOn(queuePrefix).realiseEnvironment({ key, spec, variant: 'full' });
+    if (!realised.ok) return ended(attempt, 'environment', { ...realised, tryNextCutoff: true });
+  }
   life.show('leaks');
   const leak = await sandboxOn(queuePrefix).checkLeaks({
     ...stageOf(attempt, 'leaks'),

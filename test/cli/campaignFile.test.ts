@@ -37,6 +37,21 @@ describe('a campaign file', () => {
       'c.yaml:4:5: unknown key "max_instance"; did you mean "max_instances"?',
     ],
     [
+      'a misspelt key that had to be there',
+      'name: c\nsorces:\n  - pypi: x\n',
+      'c.yaml:2:1: unknown key "sorces"; did you mean "sources"?',
+    ],
+    [
+      'a misspelt kind of source',
+      'name: c\nsources:\n  - pipy: x\n',
+      'c.yaml:3:5: unknown key "pipy"; did you mean "pypi"?',
+    ],
+    [
+      'a source of two kinds',
+      'name: c\nsources:\n  - pypi: x\n    git: y\n',
+      'c.yaml:4:5: "sources.0": a source needs exactly one of the keys pypi, git or github',
+    ],
+    [
       'a misspelt limit',
       'name: c\nsources: [{pypi: x}]\nlimits:\n  timeout: 3\n',
       'c.yaml:4:3: unknown key "timeout"; known keys: timeout_seconds, memory_megabytes, cpus, pids.',

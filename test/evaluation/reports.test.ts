@@ -52,7 +52,8 @@ beforeAll(async () => {
         record: ['infra', 'empty_patch'].includes(verdict.verdict) ? null : await store.putJson(record),
         patch: verdict.verdict === 'empty_patch' ? null : patch,
       };
-      const notRun = ['infra', 'empty_patch', 'patch_failed'].includes(verdict.verdict);
+      const notRun = ['empty_patch', 'patch_failed'].includes(verdict.verdict);
+      if (verdict.verdict === 'infra') return { result, origin: 'infra' };
       return { result, origin: instanceId === 'a__a-1' ? 'served' : notRun ? 'not_run' : 'executed' };
     }),
   );
@@ -151,7 +152,7 @@ it('our own report counts executed, served and verdicts, and leaves infra out of
     evaluated: 8,
     executed: 4,
     served: 1,
-    not_run: 3,
+    not_run: 2,
     resolved: 1,
     resolved_rate: 1 / 7,
     verdicts: {

@@ -29,6 +29,8 @@ export interface StubPlan {
   readonly keyOf?: (policy: string) => string;
   /** Keys in which the base's tests are broken. */
   readonly brokenKeys?: readonly string[];
+  /** The key's proof, made by another instance, asks for the full variant. */
+  readonly provenFull?: boolean;
   /** The pruned and the full variant behave differently. */
   readonly disagree?: boolean;
   /** Ids that decideBefore rejects. */
@@ -127,7 +129,7 @@ export function createStubs(env: { readonly client: Client }, plan: StubPlan): S
         });
         const prover = !provers.has(request.key);
         provers.add(request.key);
-        return { prover };
+        return { prover, variant: plan.provenFull === true && !prover ? 'full' : 'pruned' };
       },
       async compareHealth(request) {
         await step('compareHealth', request);

@@ -137,6 +137,25 @@ test('When the pruned environment disagrees with the full one, the instance goes
   });
 });
 
+test('Once a key is proven to need the full variant, every later instance goes through it from the start', async () => {
+  const plan = { candidates: { 'pypi:alpha': ['a-0', 'a-1'] }, provenFull: true };
+  await withBench(env, 'proven', plan, async (bench) => {
+    const handle = await bench.start(bench.input([{ pypi: 'alpha' }], { width: 1 }));
+    expect(await handle.result()).toMatchObject({ published: 2 });
+    const variants = (id: string) =>
+      new Set(
+        bench
+          .of('runTests')
+          .filter(({ request }) => request['instanceId'] === id)
+          .map(({ request }) => String(request['stage'])),
+      );
+    expect([...variants('a-0')].filter((stage) => stage.endsWith('.full'))).toEqual([
+      'health-full.quarter.full',
+    ]);
+    expect([...variants('a-1')].every((stage) => stage.endsWith('.full'))).toBe(true);
+  });
+});
+
 test('An instance whose campaign is gone still ends, with its result recorded', async () => {
   const gate = createGate();
   const plan = {

@@ -5,7 +5,7 @@ import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
 import type { ExecResult, Sandbox } from '../../sandbox/types.ts';
 import type { WorkContext } from '../types.ts';
 import type { InstallCache } from './installCache.ts';
-import { commitScript, installScript, RUNNER_FILES, deleteScript, VERSION_MARK } from './runScripts.ts';
+import { commitScript, deleteScript, deletionsFile, installScript, VERSION_MARK } from './runScripts.ts';
 import type { Stopwatch } from './stopwatch.ts';
 import { builtTar, changeTar, repositoryTar } from './trees.ts';
 import type { Workspace } from './workspace.ts';
@@ -70,8 +70,7 @@ export async function rebuildApart(
   try {
     await putBaseTree(sandbox, workspace);
     const change = workspace.patch?.ok === true ? workspace.patch.change : { files: [], deleted: [] };
-    const deleted = change.deleted.map((path) => `${path}\0`).join('');
-    await sandbox.putTree(await changeTar(change, [{ path: RUNNER_FILES.deleted, content: deleted }]), '/');
+    await sandbox.putTree(await changeTar(change, [deletionsFile(change)]), '/');
     const removed = await sandbox.exec(deleteScript().command, {
       user: SANDBOX_USERS.test,
       cwd: SANDBOX_PATHS.repo,

@@ -184,11 +184,18 @@ function addCollectionError(into: Map<string, CollectionError>, file: string, er
   into.set(file, { file, message: lastException(text) });
 }
 
-/** `ModuleNotFoundError: No module named 'numpy'` out of a traceback, pytest's (whose `E` marks its last lines) or Python's own. */
+/**
+ * `ModuleNotFoundError: No module named 'numpy'` out of a traceback: pytest's, whose `E` marks its last lines, or Python's
+ * own, whose last block ends in it (and in the further lines of its message).
+ */
 function lastException(traceback: string): string {
   const lines = traceback.trim().split('\n');
   const marked = lines.filter((line) => line.startsWith('E  ')).map((line) => line.slice(1).trim());
-  const words = marked.length > 0 ? marked : lines;
-  const named = words.filter((line) => /^[A-Za-z_][\w.]*(:|$)/.test(line) && /^[\w.]*[A-Z]/.test(line));
-  return (named.at(-1) ?? words.at(-1) ?? '').slice(0, MAX_MESSAGE_CHARACTERS);
+  const isException = (line: string): boolean => /^[A-Za-z_][\w.]*(:|$)/.test(line);
+  const start = lines.findLastIndex((line) => line.startsWith('Traceback (most recent call last)'));
+  const line =
+    marked.length > 0
+      ? (marked.findLast((one) => isException(one) && /^[\w.]*[A-Z]/.test(one)) ?? marked.at(-1))
+      : (lines.slice(start + 1).find(isException) ?? lines.at(-1));
+  return (line ?? '').slice(0, MAX_MESSAGE_CHARACTERS);
 }

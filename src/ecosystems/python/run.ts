@@ -18,7 +18,7 @@ import { savedLog } from './regrade.ts';
 import { createInstallCache } from './installCache.ts';
 import { installOutcome, placeBase, rebuildApart } from './install.ts';
 import type { InstallFailure } from './install.ts';
-import { RUNNER_FILES, poolScript } from './runScripts.ts';
+import { RUNNER_FILES, deletionsFile, poolScript } from './runScripts.ts';
 import { configFile, runTests, silentFiles } from './runTests.ts';
 import type { TestsResult } from './runTests.ts';
 import { changeTar } from './trees.ts';
@@ -142,10 +142,9 @@ interface Parts {
 
 /** The row's files over the installed base, and ours: configuration, deletions, the pool's script. */
 async function overlayTar(workspace: Workspace): Promise<Buffer> {
-  const deleted = workspace.overlay.deleted.map((path) => `${path}\0`).join('');
   return changeTar(workspace.overlay, [
     configFile(workspace.config),
-    { path: RUNNER_FILES.deleted, content: deleted },
+    deletionsFile(workspace.overlay),
     { path: RUNNER_FILES.canaries, content: await canaryScript() },
   ]);
 }

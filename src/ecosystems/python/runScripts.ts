@@ -1,5 +1,6 @@
 /** The shell scripts of a run, and the names that they share with the orchestration. Each is one exec: a round trip costs 50 ms. */
 import { SANDBOX_PATHS } from '../../sandbox/types.ts';
+import type { TreeChange } from './workspaceChange.ts';
 import type { RunnerConfig } from './runnerConfig.ts';
 
 const { repo, venv, environment, output, runner } = SANDBOX_PATHS;
@@ -121,6 +122,15 @@ const DELETE = `if [ -s ${RUNNER_FILES.deleted} ]; then
   # then the directories that this emptied; one that is not empty, or went with another, is no fault
   xargs -0 -r -n 1 dirname -z -- < ${RUNNER_FILES.deleted} | xargs -0 -r rmdir -p -- 2>/dev/null || :
 fi`;
+
+/** What `DELETE` deletes of a change. A file that made way for a directory of its name went when that was written. */
+export const deletionsFile = ({ files, deleted }: TreeChange) => ({
+  path: RUNNER_FILES.deleted,
+  content: deleted
+    .filter((path) => !files.some((file) => file.path.startsWith(`${path}/`)))
+    .map((path) => `${path}\0`)
+    .join(''),
+});
 
 export const deleteScript = (): Script => ({ command: ['sh', '-c', DELETE], env: {} });
 

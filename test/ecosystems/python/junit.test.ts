@@ -121,18 +121,26 @@ test('a class that nobody knows the file of is told from its module by its capit
   expect(Object.keys(parseJunit(xml)?.tests ?? {})).toEqual(['tests/test_a.py::TestB::_TestC::t']);
 });
 
-test('a collection error is told by its exception, also in Python’s own kind of traceback', () => {
-  const text = [
-    'Traceback (most recent call last):',
-    '  File "/testbed/tests/test_a.py", line 1, in &lt;module&gt;',
-    '    import package',
-    'package.errors.Broken: no such table',
-    'and a second line',
-  ].join('\n');
+const nativeTraceback = (...end: readonly string[]): string =>
+  ['Traceback (most recent call last):', '  File "/testbed/a.py", line 1', '    import b', ...end].join('\n');
+
+test.each([
+  [
+    'with a message of several lines',
+    nativeTraceback('RuntimeError: bad', 'Note: see the manual'),
+    'RuntimeError: bad',
+  ],
+  [
+    'that followed another',
+    `${nativeTraceback("KeyError: 'a'")}\n\nDuring handling of the above exception, another exception occurred:\n\n${nativeTraceback('zlib.error: Error -3')}`,
+    'zlib.error: Error -3',
+  ],
+  ['without a message', nativeTraceback('package.errors.Broken'), 'package.errors.Broken'],
+])('a collection error is told by the exception %s', (_what, text, message) => {
   const xml = suite(
     `<testcase classname="" name="tests.test_a" time="0"><error message="collection failure">${text}</error></testcase>`,
   );
   expect(parseJunit(xml, ['tests/test_a.py'])?.collectionErrors).toEqual([
-    { file: 'tests/test_a.py', message: 'package.errors.Broken: no such table' },
+    { file: 'tests/test_a.py', message },
   ]);
 });

@@ -250,6 +250,22 @@ setup()
   expect(grade.verdict).toEqual({ verdict: 'unresolved', reason: 'tests' });
 });
 
+test('a file may become a directory, and a directory a file', async () => {
+  const patch = await fixture.patch({
+    'src/calcx/__init__.py': `${FIXED}from calcx.extra import WORDS\nfrom calcx.windows.inner import KEPT\n`,
+    'src/calcx/windows.py': null,
+    'src/calcx/windows/__init__.py': 'from calcx.windows.inner import KEPT\n',
+    'src/calcx/windows/inner.py': 'KEPT = 3\n',
+    'src/calcx/note': null,
+    'src/calcx/note/a.txt': 'a',
+    'src/calcx/extra/words.py': null,
+    'src/calcx/extra.py': 'WORDS = ()\n',
+  });
+  const { record, grade } = gradeOf(await fixture.run({ patch, canaries: await fixture.plant(planted) }));
+  expect(record).toMatchObject({ outcome: 'completed', note: '' });
+  expect(grade.verdict).toEqual({ verdict: 'resolved' });
+});
+
 test('a patch of the packaging may delete files at the top, and directories whose last file goes', async () => {
   const patch = await fixture.patch({
     'setup.py': null,

@@ -96,6 +96,7 @@ const BASE: Files = {
     'from pathlib import Path\nfrom setuptools import setup\n\nPath("src/calcx/made.py").write_text("MADE = True\\n")\nsetup()\n',
   'src/calcx/made.py': 'MADE = False\n',
   'src/calcx/extra/words.py': 'WORDS = ()\n',
+  'src/calcx/note': 'a file',
   'src/calcx/__init__.py': SOURCE,
   'src/calcx/windows.py': WINDOWS,
   'src/calcx/link.txt': { link: 'windows.py' },
