@@ -135,8 +135,8 @@ export interface ControlActivities {
     readonly instanceId: string;
   }): Promise<{
     readonly prover: boolean;
-    /** The variant that this key's proof asks for; `pruned` as long as there is none. */
-    readonly variant: EnvironmentVariant;
+    /** The variant that this key's proof asks for, `pruned` as long as there is none; absent in histories from before proofs. */
+    readonly variant?: EnvironmentVariant;
   }>;
   /** Test by test. The answer is the key's proof; a disagreement is kept in the environment's exceptions record too. */
   compareHealth(

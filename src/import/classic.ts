@@ -1,13 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
-import type {
-  ArtefactRef,
-  Candidate,
-  EnvironmentSpec,
-  InstanceRow,
-  Labels,
-  RunLimits,
-} from '../domain/types.ts';
+import type { Candidate, EnvironmentSpec, InstanceRow, Labels, RunLimits } from '../domain/types.ts';
 import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { Labeler } from '../labeling/types.ts';
 import type { SourceMirror, SourceMirrorStore } from '../sources/mirror.ts';

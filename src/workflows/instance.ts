@@ -152,7 +152,7 @@ async function attempt(
 interface Environment {
   readonly outcome: RealiseOutcome;
   readonly prover: boolean;
-  /** What the key's proof asks for; histories from before there were proofs have none. */
+  /** What the key's proof asks for. */
   readonly variant: EnvironmentVariant;
 }
 
