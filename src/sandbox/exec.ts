@@ -10,6 +10,7 @@ import type { ExecOptions } from './types.ts';
 
 const DEFAULT_OUTPUT_BYTES = 16 * 1024 ** 2; // DEFAULT_RUN_LIMITS.outputBytes
 const KILLED_BY_SIGNAL = 128; // shells and the daemon report 128 + the signal's number
+const STATE_LAG_MS = 2_000; // between the death of a container's processes and the record of it
 const DRAIN_AFTER_KILL_MS = 5_000; // the daemon closes the stream up to 2 s after the last process
 
 /** What one command did; `killed` says why it did not end by itself. */
@@ -130,16 +131,26 @@ async function exitCodeOf(exec: Docker.Exec, doing: string): Promise<number> {
 
 /**
  * A command that died by a signal may have died with its container (removed or stopped from outside, daemon restarted):
- * that says nothing about the command. Only another command tells, since the recorded state lags behind.
+ * that says nothing about the command. Only another command tells, since the recorded state lags behind; and where that
+ * fails too, time does: a container out of processes stays, one that dies is soon recorded as dead.
  */
 async function assertAlive(container: Docker.Container, doing: string): Promise<void> {
+  const giveUpAt = performance.now() + STATE_LAG_MS;
+  for (;;) {
+    if (await runsCommands(container, doing)) return;
+    const { State } = await dockerCall(doing, () => container.inspect());
+    if (!State.Running) throw infraFailure(`The container was stopped from outside when asked to ${doing}.`);
+    if (performance.now() > giveUpAt) return;
+    await sleep(100);
+  }
+}
+
+async function runsCommands(container: Docker.Container, doing: string): Promise<boolean> {
   const probe = await dockerCall(doing, () =>
     container.exec({ Cmd: ['true'], User: '0:0', AttachStdout: true }),
   );
   const stream = await dockerCall(doing, () => probe.start({ hijack: true, stdin: false }));
   stream.resume();
   await streamEnd(stream);
-  if ((await exitCodeOf(probe, doing)) === 0) return;
-  const { State } = await dockerCall(doing, () => container.inspect());
-  if (!State.Running) throw infraFailure(`The container was stopped from outside when asked to ${doing}.`);
+  return (await exitCodeOf(probe, doing)) === 0;
 }

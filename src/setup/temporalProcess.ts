@@ -46,17 +46,25 @@ export function startOrAdoptServer(options: {
   return withFileLock(join(dir, 'server.lock'), async () => {
     const noted = readNote(dir);
     const running = findServer(dir);
-    if (running !== null) {
-      await awaitReady(running, dir);
-      writeNote(dir, running);
-      return running;
-    }
+    if (running !== null && (await adopted(running, dir))) return running;
     const server = await start(dir, await options.binary(), noted);
     say(
       `Temporal: started the embedded dev server on 127.0.0.1:${server.port}, UI http://127.0.0.1:${server.uiPort} (set TEMPORAL_ADDRESS for a real one)`,
     );
     return server;
   });
+}
+
+/** False when it died while we asked: somebody ended it a moment ago, and another one has to be started. */
+async function adopted(running: EmbeddedServer, dir: string): Promise<boolean> {
+  try {
+    await awaitReady(running, dir);
+  } catch (error) {
+    if (isRunning(running)) throw error;
+    return false;
+  }
+  writeNote(dir, running);
+  return true;
 }
 
 /** The running dev server of `dir`, or null. Starts nothing. */
