@@ -2,7 +2,8 @@
  * Grading: from what a run showed to a verdict and three rewards (DESIGN section 6). Pure, and the only place that decides.
  * The invariant: nothing that a candidate patch can print, skip, xfail or leave out counts in its favour.
  */
-import type { Grade, PlantedCanary, RunRecord, TestStatus, Verdict } from './types.ts';
+import type { PlantedCanary, RunRecord, TestStatus } from './types.ts';
+import type { Grade, Verdict } from './verdicts.ts';
 import { canaryTamper, isCanaryTest } from './canaries.ts';
 import { isFailing, normaliseId } from './testIds.ts';
 
@@ -26,7 +27,7 @@ export const ranToTheEnd = (record: RunRecord): boolean =>
 /**
  * Grades one run. A listed test counts only when it passed: missing, skipped, failed and error all fail, for F2P and P2P
  * alike. (SWE-bench lets a skipped P2P test pass. Ours hold only tests that passed under gold, so a later skip is a loss,
- * and counting it as success would invite `pytest.skip()` in a source file.)
+ * and counting it as success would invite source files that skip the tests.)
  */
 export function gradeRun(input: GradeInput): Grade {
   const { record, planted } = input;

@@ -52,7 +52,7 @@ test.each([
   ['git@example.org:group/sub/name.git', 'group/sub', 'name'],
   ['ssh://git@example.org/x/y', 'x', 'y'],
   ['/srv/git/project.git', 'local', 'project'],
-  ['/srv/work/project/.git', 'local', 'project'],
+  ['/srv/git/project/.git', 'local', 'project'],
   ['file:///srv/git/project', 'local', 'project'],
 ])('%s is %s / %s', (url, owner, name) => {
   expect(repositoryName(url)).toEqual({ owner, name });
