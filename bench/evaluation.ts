@@ -1,6 +1,7 @@
 import { availableParallelism, hostname } from 'node:os';
 import pLimit from 'p-limit';
-import type { EvaluationResult, RunRecord } from '../src/domain/types.ts';
+import type { RunRecord } from '../src/domain/types.ts';
+import type { EvaluationResult } from '../src/domain/verdicts.ts';
 import type { Rows } from '../src/cli/rows.ts';
 import type { Dependencies } from '../src/setup/compose.ts';
 import { machineLine, median, type BenchReport } from './report.ts';

@@ -38,8 +38,9 @@ export type {
   CampaignResult,
   EvaluationProgress,
   EvaluationSummary,
-  SourceSpec,
 } from './domain/messages.ts';
+export type { SourceSpec } from './domain/sourceSpec.ts';
 export type { Funnel } from './domain/funnel.ts';
 export type { Evidence } from './domain/evidence.ts';
-export type { InstanceRow, Labels, Prediction, Verdict } from './domain/types.ts';
+export type { InstanceRow, Labels } from './domain/types.ts';
+export type { Prediction, Verdict } from './domain/verdicts.ts';

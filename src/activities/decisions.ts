@@ -2,6 +2,7 @@ import { drawCanaries, plantWholePool, proveCanaries } from '../domain/canaries.
 import { decideFinal } from '../domain/finalValidation.ts';
 import type { Acceptance } from '../domain/finalValidation.ts';
 import { compareHealth } from '../domain/health.ts';
+import type { PruningProof } from '../domain/health.ts';
 import { recordNames } from '../domain/records.ts';
 import { chooseScope } from '../domain/scope.ts';
 import { fileOfTest } from '../domain/testIds.ts';
@@ -11,7 +12,7 @@ import type { FirstDecision } from '../domain/validation.ts';
 import { addPruneException } from '../ecosystems/python/prune.ts';
 import type { MirrorStore } from '../sources/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
-import type { ControlActivities, FirstRuns, PruningProof, StageOf } from './types.ts';
+import type { ControlActivities, FirstRuns, StageOf } from './types.ts';
 import { recorded } from './work.ts';
 import type { WorkDeps } from './work.ts';
 

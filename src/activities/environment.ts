@@ -1,12 +1,13 @@
 import { WorkflowNotFoundError } from '@temporalio/client';
 import type { Client } from '@temporalio/client';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
+import type { PruningProof } from '../domain/health.ts';
 import { workflowIds } from '../domain/ids.ts';
 import { SIGNALS, WORKFLOWS, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
 import type { EnvironmentInput } from '../domain/messages.ts';
 import { recordNames } from '../domain/records.ts';
 import type { RecordStore } from '../store/types.ts';
-import type { ControlActivities, PruningProof } from './types.ts';
+import type { ControlActivities } from './types.ts';
 
 /** Late askers come within seconds: neighbours in the history share the key. */
 const LINGER_MS = 30_000;

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
-import type { InstanceResult, SourceSpec } from '../domain/messages.ts';
+import type { InstanceResult } from '../domain/messages.ts';
+import type { SourceSpec } from '../domain/sourceSpec.ts';
 import { recordNames } from '../domain/records.ts';
 import type { Candidate } from '../domain/types.ts';
 import { licenseAllowed } from '../export/filters.ts';

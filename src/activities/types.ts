@@ -3,7 +3,6 @@ import type {
   CutoffPolicy,
   EnvironmentKey,
   EnvironmentVariant,
-  EvaluationOrigin,
   RealiseOutcome,
   Rejection,
   RejectionReason,
@@ -11,15 +10,10 @@ import type {
   RunKind,
   RunLimits,
   RunSummary,
-  VerdictName,
 } from '../domain/types.ts';
-import type {
-  CampaignOptions,
-  EvaluationCounts,
-  InstanceResult,
-  InstanceStage,
-  SourceSpec,
-} from '../domain/messages.ts';
+import type { EvaluationOrigin, VerdictName } from '../domain/verdicts.ts';
+import type { CampaignOptions, EvaluationCounts, InstanceResult, InstanceStage } from '../domain/messages.ts';
+import type { SourceSpec } from '../domain/sourceSpec.ts';
 
 /**
  * What workflows may ask of the world: one interface per task queue. Types only, so that a workflow can import this file;
@@ -119,12 +113,6 @@ export interface PoolRuns {
 }
 
 /** On the `control` queue: decisions over recorded runs, and light book-keeping. */
-/** How a key's proof ended, and whose health runs it compared. */
-export interface PruningProof {
-  readonly agree: boolean;
-  readonly instanceId: string;
-}
-
 export interface ControlActivities {
   /** signalWithStart of `environment/<key>`; says whether this asker proves the pruned variant against the full one. */
   askEnvironment(request: {

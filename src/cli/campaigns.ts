@@ -7,14 +7,15 @@ import {
   type CampaignRequest,
   type StartedCampaign,
 } from '../client/campaigns.ts';
-import type { CampaignOptions, CampaignResult, SourceSpec } from '../domain/messages.ts';
+import type { CampaignOptions, CampaignResult } from '../domain/messages.ts';
+import type { SourceSpec } from '../domain/sourceSpec.ts';
 import { DEFAULT_RUN_LIMITS } from '../domain/types.ts';
 import type { Session } from '../setup/session.ts';
 import { parseCampaignFile, type CampaignFile } from './campaignFile.ts';
 import { follow } from './follow.ts';
 import { UsageError, type Output } from './output.ts';
 import { campaignLine, createProgressView } from './progress.ts';
-import { stopOnSignal } from './signals.ts';
+import { withWorkers } from './signals.ts';
 
 /** Reads a campaign file into a request; one sentence when it is missing or wrong. */
 export async function requestFromFile(path: string): Promise<CampaignRequest> {
@@ -78,9 +79,7 @@ export async function runCampaign(
   request: CampaignRequest,
   output: Output,
 ): Promise<{ readonly started: StartedCampaign; readonly result: CampaignResult }> {
-  const workers = await session.startWorkers();
-  const signals = stopOnSignal(workers, output);
-  try {
+  return withWorkers(session.startWorkers(), output, async (workers) => {
     const started = await startCampaign(session, request);
     output.say(sayHow(started));
     if (session.temporal.uiUrl !== null)
@@ -95,10 +94,7 @@ export async function runCampaign(
       workersEnded: workers.ended,
     });
     return { started, result };
-  } finally {
-    signals.release();
-    await workers.stop();
-  }
+  });
 }
 
 export const campaignUrl = ({ temporal }: Pick<Session, 'temporal'>, workflowId: string): string =>

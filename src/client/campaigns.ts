@@ -18,9 +18,9 @@ import type {
   CampaignOptions,
   CampaignProgress,
   CampaignResult,
-  SourceSpec,
   StopMode,
 } from '../domain/messages.ts';
+import type { SourceSpec } from '../domain/sourceSpec.ts';
 import { recordNames } from '../domain/records.ts';
 import type { RecordStore } from '../store/types.ts';
 import { attributes } from '../workflows/attributes.ts';

@@ -3,10 +3,10 @@ import type {
   CutoffPolicy,
   EnvironmentKey,
   EnvironmentVariant,
-  Grade,
   Labels,
   RunSummary,
 } from './types.ts';
+import type { Grade } from './verdicts.ts';
 
 /** Why a row may be believed: kept beside the dataset, with everything that rows leave out (times, draws, costs). */
 export interface Evidence {

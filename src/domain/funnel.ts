@@ -86,12 +86,9 @@ export function buildFunnel(input: FunnelInput): Funnel {
     open: results.filter((result) => result === null).length,
     containerRuns: {
       executed: input.containerRuns,
-      maxPerPublished: Math.max(
-        0,
-        ...entries.map((entry) =>
-          published.has(entry.instanceId) ? (resultOf(entry)?.containerRuns ?? 0) : 0,
-        ),
-      ),
+      maxPerPublished: entries
+        .filter(({ instanceId }) => published.has(instanceId))
+        .reduce((most, entry) => Math.max(most, resultOf(entry)?.containerRuns ?? 0), 0),
     },
     gold: { resolved: input.grades.filter(({ gold }) => gold).length, total: input.grades.length },
     nop: { resolved: input.grades.filter(({ nop }) => nop).length, total: input.grades.length },

@@ -48,3 +48,9 @@ function packagesIn(messages: readonly string[]): readonly string[] {
   ]);
   return [...new Set(names.filter((name) => name !== ''))].sort();
 }
+
+/** How a key's proof ended, and whose health runs it compared. */
+export interface PruningProof {
+  readonly agree: boolean;
+  readonly instanceId: string;
+}

@@ -9,6 +9,9 @@ import type {
   RunLimits,
 } from './types.ts';
 import { nameProblem } from './ids.ts';
+import { isWholeNumber } from './numbers.ts';
+import { sourcesProblem } from './sourceSpec.ts';
+import type { SourceSpec } from './sourceSpec.ts';
 
 /**
  * What clients, workflows and activities say to each other: names, payloads, and the guards that both sides use.
@@ -62,19 +65,6 @@ export const SEARCH_ATTRIBUTES = {
   RepoforgeVerdict: 'Keyword',
   RepoforgeReward: 'Double',
 } as const;
-
-interface SourceLimits {
-  /** Candidates taken from this source, newest first; rejected ones are not counted. */
-  readonly maxCandidates?: number;
-  /** Published instances of this source: the first so many, in source order, that validate. */
-  readonly maxInstances?: number;
-}
-
-/** Where candidates come from. */
-export type SourceSpec =
-  | ({ readonly pypi: string } & SourceLimits)
-  | ({ readonly git: string; readonly name?: string } & SourceLimits)
-  | ({ readonly github: string } & SourceLimits);
 
 /** Everything about a campaign that may change its rows, and how wide it runs. */
 export interface CampaignOptions {
@@ -325,9 +315,6 @@ export interface EvaluationSummary {
   readonly reports: readonly string[];
 }
 
-const isWholeNumber = (value: unknown, low: number, high: number): boolean =>
-  Number.isInteger(value) && (value as number) >= low && (value as number) <= high;
-
 /** Why a width cannot be used, or undefined. */
 export const widthProblem = (width: unknown): string | undefined =>
   isWholeNumber(width, 1, MAX_WIDTH)
@@ -340,43 +327,11 @@ export const stopProblem = (request: StopRequest | undefined): string | undefine
     ? undefined
     : 'A stop names what happens to running instances: "finish" or "cancel".';
 
-/** Short name of a source for people, e.g. `pypi:cachetools`. */
-export function sourceLabel(source: SourceSpec): string {
-  if ('pypi' in source) return `pypi:${source.pypi}`;
-  if ('github' in source) return `github:${source.github}`;
-  return `git:${source.name ?? source.git}`;
-}
-
-/** What two spellings of one source have in common: both would mine the same instances. */
-function sourceIdentity(source: SourceSpec): string {
-  if ('pypi' in source) return `pypi:${source.pypi.toLowerCase().replace(/[-_.]+/g, '-')}`;
-  if ('github' in source) return `github:${source.github.toLowerCase()}`;
-  return `git:${source.git.replace(/(\.git)?\/*$/, '')}`;
-}
-
-const kindsOf = (source: SourceSpec): readonly string[] =>
-  ['pypi', 'git', 'github'].filter((kind) => kind in source);
-
-/** PEP 508. */
-const PACKAGE_NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$/;
-
 /** Why a campaign cannot start with this input, or undefined: one sentence for a person. */
 export function campaignProblem(input: CampaignInput): string | undefined {
   const name = nameProblem(input.name);
   if (name !== undefined) return name;
-  if (!Array.isArray(input.sources) || input.sources.length === 0)
-    return 'A campaign needs at least one source.';
-  for (const source of input.sources) {
-    if (kindsOf(source).length !== 1) return 'A source has exactly one of the keys pypi, git and github.';
-    if ('pypi' in source && !PACKAGE_NAME.test(source.pypi)) return `"${source.pypi}" is not a package name.`;
-    for (const cap of [source.maxCandidates, source.maxInstances])
-      if (cap !== undefined && !isWholeNumber(cap, 1, 1e9))
-        return `A cap of ${sourceLabel(source)} is not a positive whole number.`;
-  }
-  const identities = input.sources.map(sourceIdentity);
-  const twice = input.sources.find((_, index) => identities.indexOf(identities[index] ?? '') !== index);
-  if (twice !== undefined) return `The source ${sourceLabel(twice)} is named twice.`;
-  return optionsProblem(input.options);
+  return sourcesProblem(input.sources) ?? optionsProblem(input.options);
 }
 
 function optionsProblem(options: CampaignOptions): string | undefined {

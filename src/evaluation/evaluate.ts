@@ -5,14 +5,12 @@ import type {
   Canary,
   Candidate,
   EnvironmentSpec,
-  EvaluationOrigin,
-  EvaluationResult,
   InstanceRow,
   PlantedCanary,
   RunPlan,
   RunRecord,
-  VerdictName,
 } from '../domain/types.ts';
+import type { EvaluationOrigin, EvaluationResult, VerdictName } from '../domain/verdicts.ts';
 import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
 import { drawCanaries } from '../domain/canaries.ts';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import type { Prediction } from '../domain/types.ts';
+import type { Prediction } from '../domain/verdicts.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { jsonProblem, lineOfOffset, topLevelMembers } from './jsonText.ts';
 

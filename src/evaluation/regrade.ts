@@ -1,5 +1,6 @@
 import type { EvaluationManifest } from '../activities/evaluation.ts';
-import type { ArtefactRef, InstanceRow, PlantedCanary, RunRecord, Verdict } from '../domain/types.ts';
+import type { ArtefactRef, InstanceRow, PlantedCanary, RunRecord } from '../domain/types.ts';
+import type { Verdict } from '../domain/verdicts.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
 import { canonicalJson } from '../domain/canonical.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';

@@ -2,7 +2,7 @@
  * SWE-bench's report forms (swebench 5.0.2), as pure functions from our verdicts. Names and order of the fields are the
  * harness's own, so that scripts which read its files read ours.
  */
-import type { EvaluationResult, Grade, Verdict, VerdictName } from '../domain/types.ts';
+import type { EvaluationResult, Grade, Verdict, VerdictName } from '../domain/verdicts.ts';
 
 interface TestLists {
   readonly success: readonly string[];

@@ -1,14 +1,7 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type {
-  ArtefactRef,
-  EvaluationOrigin,
-  EvaluationResult,
-  InstanceRow,
-  RunRecord,
-  Verdict,
-  VerdictName,
-} from '../domain/types.ts';
+import type { ArtefactRef, InstanceRow, RunRecord } from '../domain/types.ts';
+import type { EvaluationOrigin, EvaluationResult, Verdict, VerdictName } from '../domain/verdicts.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import { harnessOutcome, instanceReport, runSummaryReport } from './reportShapes.ts';
 

@@ -1,5 +1,6 @@
 import type { Evidence } from '../domain/evidence.ts';
-import type { ArtefactRef, Candidate, EvaluationResult, InstanceRow, RunRecord } from '../domain/types.ts';
+import type { ArtefactRef, Candidate, InstanceRow, RunRecord } from '../domain/types.ts';
+import type { EvaluationResult } from '../domain/verdicts.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
 import { evaluationRecord, keyOf } from '../evaluation/evaluate.ts';
 import type { GoldRun } from './dataset.ts';

@@ -1,4 +1,5 @@
-import type { Labels, VerdictName } from '../domain/types.ts';
+import type { Labels } from '../domain/types.ts';
+import type { VerdictName } from '../domain/verdicts.ts';
 
 /** What a campaign's HTML report shows; built from funnel, dataset, evidence and storage, then only rendered. */
 export interface CampaignReport {

@@ -16,7 +16,8 @@ import { downloadSdist } from './sdistDownload.ts';
 import { importArchive } from './sdistImport.ts';
 import { DEFAULT_ARCHIVE_LIMITS, planArchive } from './sdistPlan.ts';
 import type { ArchiveLimits } from './sdistPlan.ts';
-import { isoTime, listSdists, normaliseName } from './simpleIndex.ts';
+import { normaliseName } from '../domain/packageName.ts';
+import { isoTime, listSdists } from './simpleIndex.ts';
 import type { IndexedSdist } from './simpleIndex.ts';
 import type { CandidateSource, MineContext, MineLimits, MinePage, MinedCandidate } from './types.ts';
 

@@ -1,3 +1,4 @@
+import { isPackageName, normaliseName } from '../domain/packageName.ts';
 import { clean, valid } from '@renovatebot/pep440';
 import { Parser } from 'htmlparser2';
 import { z } from 'zod';
@@ -30,9 +31,6 @@ interface IndexFile {
 const ACCEPT =
   'application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1';
 
-/** PEP 503: what the index calls a project. */
-export const normaliseName = (name: string): string => name.toLowerCase().replace(/[-_.]+/g, '-');
-
 export interface IndexRequest {
   readonly fetch: Fetch;
   /** Addresses of simple indexes, tried in order; the first that knows the project wins. */
@@ -48,7 +46,7 @@ export interface IndexRequest {
  */
 export async function listSdists(request: IndexRequest): Promise<readonly IndexedSdist[]> {
   const name = normaliseName(request.name);
-  if (!/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(name))
+  if (!isPackageName(name))
     throw permanentFailure(FAILURE_TYPES.badInput, `"${request.name.slice(0, 100)}" is not a package name.`);
   for (const index of request.indexUrls) {
     const url = `${index.replace(/\/+$/, '')}/${name}/`;

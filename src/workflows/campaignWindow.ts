@@ -2,7 +2,8 @@
 import type { PageEntry } from '../activities/types.ts';
 import { admissible, capped, surplusOf } from '../domain/admission.ts';
 import type { Caps, Positions } from '../domain/admission.ts';
-import { MAX_WIDTH, sourceLabel } from '../domain/messages.ts';
+import { MAX_WIDTH } from '../domain/messages.ts';
+import { sourceLabel } from '../domain/sourceSpec.ts';
 import type {
   CampaignCarried,
   CampaignInput,

@@ -30,7 +30,7 @@ import type {
   StopMode,
   StopRequest,
 } from '../domain/messages.ts';
-import type { EvaluationOrigin, VerdictName } from '../domain/types.ts';
+import type { EvaluationOrigin, VerdictName } from '../domain/verdicts.ts';
 import { assemblyOn, sandboxOn } from './proxies.ts';
 
 export const evaluationProgress = defineQuery<EvaluationProgress>(QUERIES.progress);

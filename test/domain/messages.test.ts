@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { DEFAULT_CAMPAIGN_OPTIONS, campaignProblem } from '../../src/domain/messages.ts';
-import type { SourceSpec } from '../../src/domain/messages.ts';
+import type { SourceSpec } from '../../src/domain/sourceSpec.ts';
 
 const problem = (...sources: readonly SourceSpec[]): string | undefined =>
   campaignProblem({ name: 'c', queuePrefix: 'p', sources, options: DEFAULT_CAMPAIGN_OPTIONS });

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { EvaluationResult, Verdict } from '../../src/domain/types.ts';
+import type { EvaluationResult, Verdict } from '../../src/domain/verdicts.ts';
 import { gradeRun, infraGrade } from '../../src/domain/grading.ts';
 import {
   type ReportedEvaluation,

@@ -1,8 +1,10 @@
 import type { Client } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import type { PageEntry } from '../../src/activities/types.ts';
-import type { InstanceResult, SourceSpec } from '../../src/domain/messages.ts';
-import { WORKFLOWS, scopedWorkflowId, SIGNALS, sourceLabel, taskQueue } from '../../src/domain/messages.ts';
+import type { InstanceResult } from '../../src/domain/messages.ts';
+import type { SourceSpec } from '../../src/domain/sourceSpec.ts';
+import { WORKFLOWS, scopedWorkflowId, SIGNALS, taskQueue } from '../../src/domain/messages.ts';
+import { sourceLabel } from '../../src/domain/sourceSpec.ts';
 import { workflowIds } from '../../src/domain/ids.ts';
 import type { ArtefactRef, Rejection, RunSummary } from '../../src/domain/types.ts';
 import type { ActivitiesByRole } from '../../src/workers/main.ts';

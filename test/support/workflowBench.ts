@@ -8,7 +8,8 @@ import {
   scopedWorkflowId,
   taskQueue,
 } from '../../src/domain/messages.ts';
-import type { CampaignInput, CampaignOptions, SourceSpec } from '../../src/domain/messages.ts';
+import type { CampaignInput, CampaignOptions } from '../../src/domain/messages.ts';
+import type { SourceSpec } from '../../src/domain/sourceSpec.ts';
 import type { campaign } from '../../src/workflows/campaign.ts';
 import { startWorkers } from '../../src/workers/main.ts';
 import type { RunningWorkers } from '../../src/workers/main.ts';

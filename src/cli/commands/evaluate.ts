@@ -20,7 +20,7 @@ import { follow } from '../follow.ts';
 import { createOutput, UsageError, type Output } from '../output.ts';
 import { createProgressView, evaluationLine } from '../progress.ts';
 import { readRows, type Rows } from '../rows.ts';
-import { stopOnSignal } from '../signals.ts';
+import { withWorkers } from '../signals.ts';
 
 interface EvaluateOptions extends GlobalOptions {
   readonly dataset: string;
@@ -174,9 +174,7 @@ export async function runEvaluation(
   what: { readonly runId: string; readonly rows: Rows; readonly entries: readonly EvaluationEntry[] },
   output: Output,
 ): Promise<EvaluationSummary> {
-  const workers = await session.startWorkers(['control', 'sandbox']);
-  const signals = stopOnSignal(workers, output);
-  try {
+  return withWorkers(session.startWorkers(['control', 'sandbox']), output, async (workers) => {
     const context = { ...session, store: session.deps.store };
     const { runId, entries } = what;
     const rows = what.rows.rows.map((row) => ({
@@ -199,10 +197,7 @@ export async function runEvaluation(
       wait: (signal) => waitForEvaluation(session, what.runId, signal),
       workersEnded: workers.ended,
     });
-  } finally {
-    signals.release();
-    await workers.stop();
-  }
+  });
 }
 
 async function resultOf(
@@ -217,6 +212,7 @@ async function resultOf(
       ? null
       : (JSON.parse(await readFile(join(session.state.dir, own), 'utf8')) as {
           readonly verdicts?: Record<string, number>;
+          readonly not_run?: number;
         });
   const summaries = await Promise.all(
     summary.reports
@@ -235,7 +231,7 @@ async function resultOf(
     resolved: summary.counts.resolved,
     executed: summary.counts.executed,
     served: summary.counts.served,
-    not_run: summary.counts.done - summary.counts.executed - summary.counts.served - summary.counts.infra,
+    not_run: report?.not_run ?? 0,
     infra: summary.counts.infra,
     verdicts: report?.verdicts ?? {},
     resolved_ids: summaries.flatMap(({ resolved_ids: ids }) => ids).toSorted(),

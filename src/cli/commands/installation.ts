@@ -10,7 +10,7 @@ import { stopEmbeddedTemporal } from '../../setup/temporalServer.ts';
 import { measureStorage, type StorageReport } from '../../store/storage.ts';
 import { settingsFrom, withDependencies, withSession, type GlobalOptions } from '../context.ts';
 import { createOutput, EXIT, table, UsageError } from '../output.ts';
-import { stopOnSignal } from '../signals.ts';
+import { withWorkers } from '../signals.ts';
 
 /** `worker`, `dev`, `dev stop`, `doctor`. */
 export function addInstallationCommands(root: Command): void {
@@ -81,13 +81,12 @@ async function work(command: Command, roles: readonly QueueRole[]): Promise<void
     options,
     output,
     async (session) => {
-      const workers = await session.startWorkers(roles);
-      output.say(
-        `Working for ${roles.join(', ')} at ${session.temporal.connectionOptions.address}.${session.temporal.uiUrl === null ? '' : ` Temporal UI: ${session.temporal.uiUrl}`}`,
-      );
-      const signals = stopOnSignal(workers, output);
-      await workers.ended;
-      signals.release();
+      await withWorkers(session.startWorkers(roles), output, async (workers) => {
+        output.say(
+          `Working for ${roles.join(', ')} at ${session.temporal.connectionOptions.address}.${session.temporal.uiUrl === null ? '' : ` Temporal UI: ${session.temporal.uiUrl}`}`,
+        );
+        await workers.ended;
+      });
       output.result(
         { ended: true, roles },
         'Stopped; running work was handed back and goes on when a worker is there.',

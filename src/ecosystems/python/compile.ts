@@ -2,7 +2,7 @@ import type { IsoTime } from '../../domain/types.ts';
 import { withoutCarriers } from './carriers.ts';
 import { dependentsOf, formatLock } from './lock.ts';
 import type { LockEntry } from './lock.ts';
-import { normaliseName } from './requirements.ts';
+import { normaliseName } from '../../domain/packageName.ts';
 import { BACKEND_TOOLS, RUNNER_TOOLS, compileOnce } from './resolver.ts';
 import type { Attempt, CompileFailure, CompileInput } from './resolver.ts';
 import { throwIfInfrastructure } from './storeContainer.ts';

@@ -5,7 +5,7 @@ import type { MirrorStore } from '../../sources/types.ts';
 import { detectProject } from './detect.ts';
 import { environmentRecordName } from './realise.ts';
 import type { EnvironmentRecord } from './realise.ts';
-import { normaliseName } from './requirements.ts';
+import { normaliseName } from '../../domain/packageName.ts';
 
 /** What an environment holds, made once when it is realised. */
 export interface EnvironmentIndex {

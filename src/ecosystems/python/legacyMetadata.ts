@@ -2,7 +2,7 @@ import { iniLines, parseIni } from './ini.ts';
 import type { Ini } from './ini.ts';
 import { NO_METADATA, pythonClassifiers } from './projectMetadata.ts';
 import type { ProjectMetadata } from './projectMetadata.ts';
-import { normaliseName } from './requirements.ts';
+import { normaliseName } from '../../domain/packageName.ts';
 
 /** What setup.cfg says beside the core metadata. */
 export interface SetupCfg {

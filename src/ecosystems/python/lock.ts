@@ -1,4 +1,4 @@
-import { normaliseName } from './requirements.ts';
+import { normaliseName } from '../../domain/packageName.ts';
 
 /** One pinned package of a lock. */
 export interface LockEntry {

@@ -1,4 +1,4 @@
-import { normaliseName } from './requirements.ts';
+import { normaliseName } from '../../domain/packageName.ts';
 import { pythonClassifiers, string, strings, table } from './projectMetadata.ts';
 import type { ProjectMetadata, Table } from './projectMetadata.ts';
 

@@ -1,5 +1,5 @@
 import type { RecordStore } from '../../store/types.ts';
-import { normaliseName } from './requirements.ts';
+import { normaliseName } from '../../domain/packageName.ts';
 
 /** Rises when the rules below change: part of every environment key through `EnvironmentSpec.pruneRules`. */
 const PRUNE_RULES_VERSION = '1';

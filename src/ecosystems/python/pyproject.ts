@@ -1,5 +1,5 @@
 import { parse } from 'smol-toml';
-import { normaliseName } from './requirements.ts';
+import { normaliseName } from '../../domain/packageName.ts';
 import { poetryMetadata } from './poetry.ts';
 import { NO_METADATA, list, pythonClassifiers, string, strings, table } from './projectMetadata.ts';
 import type { ProjectMetadata, Table } from './projectMetadata.ts';

@@ -1,7 +1,6 @@
 /** Requirement lines: reading, filtering, ordering. Pure. */
 
-/** PEP 503: `Ruamel.Yaml` and `ruamel_yaml` are one project. */
-export const normaliseName = (name: string): string => name.toLowerCase().replace(/[-_.]+/g, '-');
+import { normaliseName } from '../../domain/packageName.ts';
 
 export interface Requirement {
   /** Normalised. */

@@ -1,7 +1,8 @@
 import type { Ini } from './ini.ts';
 import { iniLines } from './ini.ts';
 import type { ProjectMetadata } from './projectMetadata.ts';
-import { normaliseName, parseRequirement, parseRequirementsFile } from './requirements.ts';
+import { normaliseName } from '../../domain/packageName.ts';
+import { parseRequirement, parseRequirementsFile } from './requirements.ts';
 
 /** Files of one tree, read into memory: what detection works on. */
 export interface TreeTexts {
