@@ -1,26 +1,34 @@
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { withDependencies, type GlobalOptions } from '../src/cli/context.ts';
 import { createOutput } from '../src/cli/output.ts';
 import { readRows, type Rows } from '../src/cli/rows.ts';
 import type { Dependencies } from '../src/setup/compose.ts';
 import { benchEnvironment } from './environment.ts';
 import { benchEvaluation } from './evaluation.ts';
-import { reportText, type BenchReport } from './report.ts';
+import { reportJson, reportText, type BenchReport } from './report.ts';
 import { benchStorage } from './storage.ts';
+import { sampled } from './support.ts';
+import { benchValidation } from './validation.ts';
 
 interface BenchOptions extends GlobalOptions {
   readonly campaign: string;
   readonly packages?: string;
   readonly runs: number;
+  readonly sample?: number;
+  readonly slots?: number;
+  readonly peer: 'all' | 'none';
 }
 
 type Bench = (deps: Dependencies, rows: Rows, options: BenchOptions) => Promise<BenchReport>;
 
 const BENCHES: Readonly<Record<string, Bench>> = {
-  environment: (deps, rows, { runs }) => benchEnvironment(deps, rows, runs),
-  evaluation: (deps, rows, { runs }) => benchEvaluation(deps, rows, runs),
-  storage: (deps, rows, { campaign }) => benchStorage(deps, rows, campaign),
+  environment: (deps, rows, options) => benchEnvironment(deps, thin(rows, options), options.runs),
+  evaluation: (deps, rows, options) => benchEvaluation(deps, thin(rows, options), options),
+  storage: benchStorage,
+  validation: (deps, rows, options) => benchValidation(deps, thin(rows, options), options),
 };
+
+const thin = (rows: Rows, { sample }: BenchOptions): Rows => ({ ...rows, rows: sampled(rows.rows, sample) });
 
 /** `npm run -s bench -- NAME`: measures a finished campaign of this installation and prints medians with their machine. */
 async function main(): Promise<void> {
@@ -29,6 +37,16 @@ async function main(): Promise<void> {
     .option('--campaign <name>', 'a finished campaign of this installation, or a dataset.jsonl', 'demo')
     .option('--packages <names>', 'only rows of these packages or repositories, comma separated')
     .option('--runs <n>', 'rounds of every measurement', positive, 1)
+    .option('--sample <n>', 'this many of the instances, spread evenly over the dataset', positive)
+    .option('--slots <n>', 'evaluations at once when walls are compared (default: the cores)', positive)
+    .addOption(
+      new Option(
+        '--peer <which>',
+        'none leaves out what ours is compared with: harness, image layouts, registry',
+      )
+        .choices(['all', 'none'])
+        .default('all'),
+    )
     .option('--state <dir>', 'state directory')
     .option('--json', 'one JSON document on stdout')
     .exitOverride()
@@ -49,9 +67,11 @@ async function run(name: string, options: BenchOptions): Promise<void> {
     output,
     async (deps) => {
       const rows = await rowsOf(deps, options);
-      output.say(`Measuring ${name} on ${rows.rows.length} instances of ${options.campaign}.`);
+      output.say(
+        `Measuring ${name} on ${options.sample ?? 'the'} of ${rows.rows.length} instances of ${options.campaign}.`,
+      );
       const report = await bench(deps, rows, options);
-      output.result(report, reportText(report));
+      output.result(reportJson(report), reportText(report));
     },
     { docker: true },
   );

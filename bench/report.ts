@@ -11,8 +11,8 @@ export interface BenchReport {
   readonly target: string;
   readonly machine: string;
   readonly runs: readonly Readonly<Record<string, number | string | null>>[];
-  /** Further figures of the same runs. */
-  readonly more: Readonly<Record<string, number | string | null>>;
+  /** Further figures of the same runs; `--json` prints them beside the others. */
+  readonly more: Readonly<Record<string, number | string | boolean | null>>;
 }
 
 /** The middle of the values (mean of the two middle ones); null for none. */
@@ -28,6 +28,12 @@ export function machineLine(): string {
   const memory = Math.round(totalmem() / 1024 ** 3);
   return `${availableParallelism()} cores (${model}), ${memory} GiB, ${process.platform} ${process.arch}, Node ${process.versions.node}`;
 }
+
+/** The report for scripts: every figure at the top level, by its own name. */
+export const reportJson = ({ more, ...report }: BenchReport): Readonly<Record<string, unknown>> => ({
+  ...report,
+  ...more,
+});
 
 /** The report for people. */
 export function reportText(report: BenchReport): string {

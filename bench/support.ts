@@ -1,0 +1,25 @@
+import { hostname } from 'node:os';
+import type { WorkContext } from '../src/ecosystems/types.ts';
+import type { Dependencies } from '../src/setup/compose.ts';
+
+/** What work of a bench is done as: this installation's, without a workflow. */
+export const benchContext = (deps: Dependencies): WorkContext => ({
+  owner: { installation: deps.state.installation, host: hostname() },
+  heartbeat: () => undefined,
+  signal: new AbortController().signal,
+});
+
+/** `count` entries spread evenly over the list, the same ones every time; all of them when there are no more. */
+export function sampled<T>(entries: readonly T[], count: number | undefined): readonly T[] {
+  if (count === undefined || count >= entries.length) return entries;
+  return entries.filter(
+    (_entry, index) =>
+      Math.floor((index * count) / entries.length) !== Math.floor(((index - 1) * count) / entries.length),
+  );
+}
+
+export const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
+/** To two decimals; null for a division by nothing. */
+export const ratio = (part: number | null, whole: number | null): number | null =>
+  part === null || whole === null || whole === 0 ? null : Math.round((100 * part) / whole) / 100;
