@@ -1,10 +1,8 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { sha256Hex } from '../../src/domain/canonical.ts';
-import { withFileLock } from '../../src/setup/fileLock.ts';
-import { buildNetworkOf, type Installer } from '../../src/setup/installer.ts';
+import type { Installer } from '../../src/setup/installer.ts';
+import { ensureVenv } from './venv.ts';
 
 /** The official SWE-bench harness, in a virtual environment of its own. */
 export interface Swebench {
@@ -15,46 +13,11 @@ export interface Swebench {
 }
 
 const REQUIREMENTS = new URL('../swebench.requirements.txt', import.meta.url);
-const INSTALL_TIMEOUT_MS = 15 * 60_000; // 80 packages over a slow line
 
-/**
- * Installs the pinned, hashed harness through the host's installer configuration, once per cache directory.
- * Throws one sentence when there is no Python 3.11 or newer, or when pip fails.
- */
+/** Installs the harness, once per cache directory; see `ensureVenv`. */
 export async function ensureSwebench(cacheDir: string, installer: Installer): Promise<Swebench> {
-  const requirements = await readFile(REQUIREMENTS, 'utf8');
-  const venv = join(cacheDir, `swebench-${sha256Hex(requirements).slice(0, 12)}`);
-  const swebench: Swebench = { venv, python: join(venv, 'bin', 'python') };
-  const stamp = join(venv, 'complete');
-  if (existsSync(stamp)) return swebench;
-  await mkdir(cacheDir, { recursive: true });
-  return withFileLock(
-    join(cacheDir, 'locks', 'swebench'),
-    async () => {
-      if (existsSync(stamp)) return swebench;
-      await rm(venv, { recursive: true, force: true });
-      await install(swebench, installer);
-      await writeFile(`${stamp}.tmp`, '');
-      await rename(`${stamp}.tmp`, stamp);
-      return swebench;
-    },
-    { timeoutMs: INSTALL_TIMEOUT_MS },
-  );
-}
-
-async function install({ venv, python }: Swebench, installer: Installer): Promise<void> {
-  const { stdout: version } = await execa('python3', [
-    '-c',
-    'import sys; print(sys.version_info >= (3, 11))',
-  ]);
-  if (version.trim() !== 'True')
-    throw new Error('The official harness needs Python 3.11 or newer as python3.');
-  await execa('python3', ['-m', 'venv', venv]);
-  const args = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--only-binary=:all:'];
-  await execa(python, [...args, '--require-hashes', '-r', REQUIREMENTS.pathname], {
-    env: buildNetworkOf(installer, installer.caBundle ?? undefined).env,
-    timeout: INSTALL_TIMEOUT_MS,
-  });
+  const { dir, python } = await ensureVenv({ requirements: REQUIREMENTS, minor: 11, cacheDir, installer });
+  return { venv: dir, python };
 }
 
 export interface SwebenchRun {

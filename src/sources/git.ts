@@ -15,6 +15,7 @@ import { makeCandidate } from './candidate.ts';
 import { git, gitText } from './gitRun.ts';
 import { streamLog } from './gitLog.ts';
 import type { LoggedCommit } from './gitLog.ts';
+import type { RawChange } from './gitParse.ts';
 import { licenseOfTree } from './license.ts';
 import type { SourceMirror, SourceMirrorStore } from './mirror.ts';
 import { isoTime } from './simpleIndex.ts';
@@ -129,7 +130,7 @@ async function minePage(mining: Mining, cursor: Cursor, pageSize: number): Promi
       continue;
     }
     older = 0;
-    if (!isPromising(change.commit)) continue;
+    if (!isPromising(change.commit.changes)) continue;
     if (entries.length >= pageSize)
       return { entries, nextCursor: JSON.stringify({ at: change.at, inner: change.inner, found }) };
     const mined = await mineCommit(mining, change.commit);
@@ -161,8 +162,8 @@ async function* walk(mining: Mining, cursor: Cursor): AsyncGenerator<Change> {
 }
 
 /** By paths alone: touches a source file and adds or changes a test module. */
-function isPromising(commit: LoggedCommit): boolean {
-  const changes = commit.changes.filter((change) => !change.undecodable);
+export function isPromising(changed: readonly Pick<RawChange, 'path' | 'status' | 'undecodable'>[]): boolean {
+  const changes = changed.filter((change) => !change.undecodable);
   const present = changes.filter((change) => change.status !== 'D').map((change) => change.path);
   return (
     splitChange(changes.map((change) => change.path)).properSource.length > 0 &&
