@@ -9,6 +9,7 @@ import { earlierAttemptsFilter, isEarlierAttempt, LABELS, labelsOf, storeVolumeN
 import type { Labels } from './labels.ts';
 import { dockerMount, knowsSubpath } from './mounts.ts';
 import type { StoreVolume } from './mounts.ts';
+import { createRemovals } from './removals.ts';
 import { createSandbox, removeContainer } from './sandbox.ts';
 import { SANDBOX_PATHS } from './types.ts';
 import type { SandboxDriver, SandboxOwner, SandboxSpec } from './types.ts';
@@ -51,7 +52,9 @@ export function connectDocker(socketPath: string | undefined = defaultSocket()):
 export function createDockerDriver(options: DockerDriverOptions): SandboxDriver {
   const { log, buildNetwork } = options;
   const docker = connectDocker(options.socketPath);
-  const boot = pLimit(options.bootSlots ?? Math.max(2, availableParallelism()));
+  const bootSlots = options.bootSlots ?? Math.max(2, availableParallelism());
+  const boot = pLimit(bootSlots);
+  const removals = createRemovals(bootSlots, log);
   const volumes = new Map<string, Promise<StoreVolume>>();
 
   const storeVolume = async (installation: string): Promise<StoreVolume> => {
@@ -75,7 +78,7 @@ export function createDockerDriver(options: DockerDriverOptions): SandboxDriver 
       const store = needsStore ? await storeVolume(spec.owner.installation) : null;
       const config = containerConfig(spec, store, buildNetwork);
       const container = await boot(async () => startContainer(docker, config, log));
-      return createSandbox({ docker, container, log });
+      return createSandbox({ docker, container, log, removals });
     },
     ensureStoreVolume: async (installation) => {
       volumes.delete(installation); // asked for by name: look at the daemon again
@@ -83,13 +86,16 @@ export function createDockerDriver(options: DockerDriverOptions): SandboxDriver 
     },
     list,
     sweep: async (installation, match) => {
-      const doomed = (await list(installation)).filter(({ labels }) => match(labels));
+      const doomed = (await list(installation)).filter(({ labels, createdAtMs }) =>
+        match(labels, createdAtMs),
+      );
       const slots = pLimit(SWEEP_SLOTS);
       await Promise.all(
         doomed.map(({ id }) => slots(async () => removeContainer(docker.getContainer(id), log))),
       );
       return doomed.length;
     },
+    settled: async () => removals.settled(),
     imageExists: async (image) => {
       const found = await dockerCall(`look for image ${image}`, () =>
         docker.listImages({ filters: { reference: [image] } }),
@@ -174,8 +180,8 @@ async function startContainer(
 /** A retried activity starts clean: what its earlier attempts left (worker killed, host lost) goes first. */
 async function removeEarlierAttempts(docker: Docker, owner: SandboxOwner, log: Logger): Promise<void> {
   const filter = earlierAttemptsFilter(owner);
-  if (filter === null || owner.attempt === undefined) return;
-  const attempt = owner.attempt;
+  const { attempt } = owner;
+  if (filter === null || attempt === undefined || attempt <= 1) return;
   const found = await listByLabels(docker, filter);
   const left = found.filter(({ Labels: labels }) => isEarlierAttempt(labels, attempt));
   await Promise.all(left.map(async ({ Id }) => removeContainer(docker.getContainer(Id), log)));

@@ -9,6 +9,7 @@ import { execInContainer } from './exec.ts';
 import { readSingleFile } from './files.ts';
 import { diffCommand, MAX_DIFF_BYTES } from './gitDiff.ts';
 import { SANDBOX_USERS } from './types.ts';
+import type { Removals } from './removals.ts';
 import type { ExecOptions, ExecResult, Sandbox } from './types.ts';
 
 const DIFF_TIMEOUT_MS = 120_000;
@@ -18,6 +19,7 @@ export function createSandbox(deps: {
   readonly docker: Docker;
   readonly container: Docker.Container;
   readonly log: Logger;
+  readonly removals: Removals;
 }): Sandbox {
   const { container, log } = deps;
   const short = container.id.slice(0, 12);
@@ -72,6 +74,7 @@ export function createSandbox(deps: {
     },
     peakMemoryBytes: async () => (await memoryFacts())?.peakBytes ?? null,
     destroy: async () => removeContainer(container, log),
+    discard: async () => deps.removals.add(removeContainer(container, log), container.id),
   };
 }
 

@@ -81,6 +81,8 @@ export interface Sandbox {
   peakMemoryBytes(): Promise<number | null>;
   /** Removes the container; 304, 404 and 409 count as success. Never throws for a container that is gone. */
   destroy(): Promise<void>;
+  /** Removes the container after this call has returned; `SandboxDriver.settled` waits for it. */
+  discard(): Promise<void>;
 }
 
 export interface SandboxDriver {
@@ -97,7 +99,12 @@ export interface SandboxDriver {
     }[]
   >;
   /** Removes containers of this installation that match; returns how many. */
-  sweep(installation: string, match: (labels: Readonly<Record<string, string>>) => boolean): Promise<number>;
+  sweep(
+    installation: string,
+    match: (labels: Readonly<Record<string, string>>, createdAtMs: number) => boolean,
+  ): Promise<number>;
+  /** Ends when every discarded container of this driver is gone. */
+  settled(): Promise<void>;
   imageExists(image: string): Promise<boolean>;
   ping(): Promise<{ readonly version: string; readonly apiVersion: string; readonly root: string }>;
 }

@@ -13,6 +13,7 @@ import { DEFAULT_QUEUE_PREFIX } from '../domain/messages.ts';
 import { sourceLabel } from '../domain/sourceSpec.ts';
 import type { SourceSpec } from '../domain/sourceSpec.ts';
 import { createPythonEnvironments } from '../ecosystems/python/environments.ts';
+import { createPreparedWorkspaces } from '../ecosystems/python/preparedWorkspaces.ts';
 import { createPythonRunner } from '../ecosystems/python/run.ts';
 import type { Ecosystem } from '../ecosystems/types.ts';
 import { createEvaluator } from '../evaluation/evaluate.ts';
@@ -87,7 +88,12 @@ export async function createDependencies(options: DependencyOptions): Promise<De
   const store = createFsArtefactStore(state.paths.artefacts);
   const records = createFsRecordStore(state.paths.records);
   const mirrors = createMirrorStore(state.paths.mirrors, { log });
-  const base = { driver, baseImages, store, records, mirrors, log };
+  const workspaces = createPreparedWorkspaces({
+    dir: state.paths.workspaces,
+    maxBytes: settings.workspaceCacheBytes,
+    log,
+  });
+  const base = { driver, baseImages, store, records, mirrors, workspaces, log };
   const ecosystemFor = (runtimes: readonly string[] | null): Ecosystem => ({
     ...createPythonEnvironments({ ...base, ...(runtimes === null ? {} : { runtimes }) }),
     run: createPythonRunner(base),

@@ -57,7 +57,7 @@ export async function openSession(options: {
       installRuntime(log); // not before: an idle native runtime keeps a process alive
       const connection = await NativeConnection.connect(temporal.connectionOptions);
       connections.push(connection);
-      return startWorkers({
+      const workers = await startWorkers({
         roles,
         connection,
         place,
@@ -65,8 +65,16 @@ export async function openSession(options: {
         bundle: await workflowBundle(),
         log,
       });
+      return {
+        ended: workers.ended,
+        async stop() {
+          await workers.stop();
+          await deps.driver.settled(); // whoever stops workers finds no container of theirs
+        },
+      };
     },
     async close() {
+      await deps.driver.settled();
       await connected.close();
       for (const connection of connections) await connection.close();
     },

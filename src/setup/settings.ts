@@ -14,6 +14,7 @@ export interface Settings {
   readonly temporalUiUrl: string | null;
   readonly queuePrefix: string | null;
   readonly diskFloorBytes: number;
+  readonly workspaceCacheBytes: number;
   readonly sandboxSlots: number;
   readonly baseRegistry: string | null;
   readonly buildNetwork: string | null;
@@ -101,6 +102,10 @@ const OWN = {
   },
   REPOFORGE_DISK_FLOOR: {
     doc: 'Free space below which nothing is built, e.g. 5GiB (the default). Builds wait until there is room.',
+    schema: bytes,
+  },
+  REPOFORGE_WORKSPACE_CACHE: {
+    doc: 'Size that prepared workspaces (a base tree with its offline install, as one file) may take together, e.g. 4GiB (the default); the longest unused goes first.',
     schema: bytes,
   },
   REPOFORGE_SANDBOX_SLOTS: {
@@ -199,6 +204,7 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env): Settings {
     temporalUiUrl: values.REPOFORGE_TEMPORAL_UI?.replace(/\/+$/, '') ?? null,
     queuePrefix: values.REPOFORGE_QUEUE_PREFIX ?? null,
     diskFloorBytes: values.REPOFORGE_DISK_FLOOR ?? 5 * 2 ** 30, // a wheel of 2 GB, unpacked, and room to breathe
+    workspaceCacheBytes: values.REPOFORGE_WORKSPACE_CACHE ?? 4 * 2 ** 30,
     sandboxSlots: values.REPOFORGE_SANDBOX_SLOTS ?? availableParallelism(),
     baseRegistry: values.REPOFORGE_BASE_REGISTRY?.replace(/\/+$/, '') ?? null,
     buildNetwork: values.REPOFORGE_BUILD_NETWORK ?? null,

@@ -15,6 +15,8 @@ export interface State {
     readonly temporal: string;
     readonly campaigns: string;
     readonly runs: string;
+    /** A bounded cache: all of it can be made again. */
+    readonly workspaces: string;
   };
 }
 
@@ -42,6 +44,7 @@ export async function openState(dir: string = defaultStateDir()): Promise<State>
     temporal: join(absolute, 'temporal'),
     campaigns: join(absolute, 'campaigns'),
     runs: join(absolute, 'runs'),
+    workspaces: join(absolute, 'workspaces'),
   };
   await Promise.all(Object.values(paths).map((path) => mkdir(path, { recursive: true })));
   return { dir: absolute, installation: await installationId(join(absolute, 'installation.json')), paths };

@@ -21,6 +21,7 @@ import {
   runSwebench,
   type Swebench,
 } from '../../bench/peer/swebench.ts';
+import { createPreparedWorkspaces } from '../../src/ecosystems/python/preparedWorkspaces.ts';
 import { createPythonEcosystem } from '../../src/ecosystems/python/index.ts';
 import { decideFirst } from '../../src/domain/validation.ts';
 import { createEvaluator, type Evaluation, type Evaluator } from '../../src/evaluation/evaluate.ts';
@@ -147,7 +148,12 @@ beforeAll(async () => {
   const records = createFsRecordStore(test.state.paths.records);
   mirrors = createMirrorStore(test.state.paths.mirrors, { log: test.log });
   const parts = { driver: test.driver, baseImages: test.baseImages, store, records, mirrors, log: test.log };
-  ecosystem = createPythonEcosystem({ ...parts, runtimes: ['3.11'] });
+  const workspaces = createPreparedWorkspaces({
+    dir: test.state.paths.workspaces,
+    maxBytes: 2 ** 30,
+    log: test.log,
+  });
+  ecosystem = createPythonEcosystem({ ...parts, workspaces, runtimes: ['3.11'] });
   evaluator = createEvaluator({ store, records, ecosystem, log: test.log });
   context = {
     owner: { installation: test.installation, host: 'test' },

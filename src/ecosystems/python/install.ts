@@ -4,7 +4,6 @@ import { infraFailure } from '../../domain/failures.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
 import type { ExecResult, Sandbox } from '../../sandbox/types.ts';
 import type { WorkContext } from '../types.ts';
-import type { InstallCache } from './installCache.ts';
 import { commitScript, deleteScript, deletionsFile, installScript, VERSION_MARK } from './runScripts.ts';
 import type { Stopwatch } from './stopwatch.ts';
 import { builtTar, changeTar, repositoryTar } from './trees.ts';
@@ -41,7 +40,6 @@ export async function placeBase(
   rebuilt: Rebuilt | null,
   context: WorkContext,
   clock: Stopwatch,
-  cache: InstallCache | null = null,
 ): Promise<PlacedBase> {
   try {
     await putBaseTree(sandbox, workspace);
@@ -49,7 +47,7 @@ export async function placeBase(
     clock.lap('treeMs');
     const placed =
       rebuilt === null
-        ? await installBase(sandbox, workspace, context, cache)
+        ? await install(sandbox, workspace, context)
         : { failed: await moveBuilt(rebuilt.sandbox, sandbox, workspace), versions: [] };
     clock.lap('installMs');
     return placed;
@@ -105,20 +103,6 @@ async function commitTree(sandbox: Sandbox, workspace: Workspace, context: WorkC
       `The tree of ${workspace.candidate.instanceId} could not be proven in the sandbox (wanted ${workspace.treeOid}): ${tail(result)}`,
     );
   }
-}
-
-/** Puts a kept install of this base back, or makes and keeps it. */
-async function installBase(
-  sandbox: Sandbox,
-  workspace: Workspace,
-  context: WorkContext,
-  cache: InstallCache | null,
-): Promise<PlacedBase> {
-  const kept = (await cache?.restore(sandbox)) ?? null;
-  if (kept !== null) return { failed: null, versions: kept.versions };
-  const placed = await install(sandbox, workspace, context);
-  if (placed.failed === null) await cache?.keep(sandbox, placed.versions);
-  return placed;
 }
 
 async function install(

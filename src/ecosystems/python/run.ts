@@ -10,31 +10,34 @@ import type { EnvironmentVariant, RunOutcome, RunPlan, RunRecord } from '../../d
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
 import type { BaseImages, Sandbox, SandboxDriver } from '../../sandbox/types.ts';
 import type { MirrorStore } from '../../sources/types.ts';
-import type { ArtefactStore, RecordStore } from '../../store/types.ts';
+import type { ArtefactStore } from '../../store/types.ts';
 import type { WorkContext } from '../types.ts';
 import { createStopwatch } from './stopwatch.ts';
 import type { Stopwatch } from './stopwatch.ts';
 import { savedLog } from './regrade.ts';
-import { createInstallCache } from './installCache.ts';
+import { createMemo } from './memo.ts';
 import { installOutcome, placeBase, rebuildApart } from './install.ts';
-import type { InstallFailure } from './install.ts';
+import type { InstallFailure, PlacedBase } from './install.ts';
+import { workspaceKey } from './preparedWorkspaces.ts';
+import type { PreparedWorkspaces } from './preparedWorkspaces.ts';
 import { RUNNER_FILES, deletionsFile, poolScript } from './runScripts.ts';
 import { configFile, runTests, silentFiles } from './runTests.ts';
 import type { TestsResult } from './runTests.ts';
-import { changeTar } from './trees.ts';
-import { canaryScript, prepareWorkspace } from './workspace.ts';
-import type { Workspace } from './workspace.ts';
+import { changeTar, joinTars } from './trees.ts';
+import { canaryScript, prepareWorkspace, readPinnedFacts } from './workspace.ts';
+import type { PinnedFacts, Workspace } from './workspace.ts';
 
 export interface PythonRunnerDeps {
   readonly driver: SandboxDriver;
   readonly baseImages: BaseImages;
   readonly store: ArtefactStore;
-  readonly records: RecordStore;
   readonly mirrors: MirrorStore;
+  readonly workspaces: PreparedWorkspaces;
   readonly log: Logger;
 }
 
 const HEARTBEAT_MS = 5_000;
+const KNOWN_ROWS = 64; // trees of so many rows stay in memory: a few MB
 const POOL_TIMEOUT_MS = 60_000;
 
 /** Directory of an environment in the package store, relative to the volume's root. */
@@ -45,39 +48,53 @@ export const environmentSubpath = (key: string, variant: EnvironmentVariant): st
 export function createPythonRunner(
   deps: PythonRunnerDeps,
 ): (plan: RunPlan, context: WorkContext) => Promise<RunRecord> {
+  const workspaceDeps = { store: deps.store, openMirror: async (id: string) => deps.mirrors.open(id) };
+  const pinned = createMemo(KNOWN_ROWS, async (plan: RunPlan) => readPinnedFacts(workspaceDeps, plan));
   return async (plan, context) => {
     const clock = createStopwatch();
     const beat = setInterval(
       () => context.heartbeat({ kind: plan.kind, phase: clock.phase() }),
       HEARTBEAT_MS,
     );
+    let starting: Promise<Sandbox> | null = null;
     try {
-      const workspace = await prepareWorkspace(
-        { store: deps.store, openMirror: (id) => deps.mirrors.open(id) },
-        plan,
-      );
+      const known = await pinned(`${plan.candidate} ${plan.spec} ${plan.withTestPatch}`, plan);
+      const containers = await containersFor(deps, plan, known, context);
+      starting = containers.create(); // a daemon starts it while git applies the patch
+      starting.catch(() => undefined);
+      const workspace = await prepareWorkspace(workspaceDeps, plan, known);
       clock.lap('patchMs');
       if (workspace.patch?.ok === false) {
         return recordOf(plan, clock, { outcome: workspace.patch.outcome, notes: [workspace.patch.note] });
       }
-      return await runInContainer(deps, plan, workspace, context, clock);
+      const sandbox = await starting;
+      clock.lap('startMs');
+      return await runInContainer({ deps, plan, workspace, context, clock, containers, sandbox });
     } finally {
       clearInterval(beat);
+      await starting?.then(
+        async (sandbox) => sandbox.discard(),
+        () => undefined,
+      );
     }
   };
 }
 
-async function runInContainer(
-  deps: PythonRunnerDeps,
+/** Fresh containers for a plan, and the image that they are made from. */
+interface Containers {
+  readonly image: string;
+  create(): Promise<Sandbox>;
+}
+
+async function containersFor(
+  { baseImages, driver }: PythonRunnerDeps,
   plan: RunPlan,
-  workspace: Workspace,
+  { spec }: PinnedFacts,
   context: WorkContext,
-  clock: Stopwatch,
-): Promise<RunRecord> {
-  const { spec } = workspace;
-  const image = await deps.baseImages.ensure(spec.base, spec.runtimeVersion, spec.systemPackages);
-  const create = (): Promise<Sandbox> =>
-    deps.driver.create({
+): Promise<Containers> {
+  const image = await baseImages.ensure(spec.base, spec.runtimeVersion, spec.systemPackages);
+  const create = async (): Promise<Sandbox> =>
+    driver.create({
       image,
       owner: context.owner,
       network: 'none',
@@ -91,44 +108,72 @@ async function runInContainer(
         },
       ],
     });
-  clock.lap('startMs');
-  const rebuilt = workspace.rebuild ? await rebuildApart(create, workspace, context, clock) : null;
-  if (rebuilt?.failed !== undefined) return installFailed(deps, plan, workspace, clock, rebuilt.failed, true);
-  const sandbox = await create();
-  clock.lap('startMs');
-  let result: Omit<Parts, 'canaryPool'> | null = null;
-  let pool: Awaited<ReturnType<typeof makePool>> = null;
-  try {
-    const cache = createInstallCache(deps, plan, image, workspace, context.signal);
-    const base = await placeBase(sandbox, workspace, rebuilt, context, clock, cache);
-    if (base.failed !== null) {
-      return await installFailed(deps, plan, workspace, clock, base.failed, rebuilt !== null);
-    }
-    await sandbox.putTree(await overlayTar(workspace), '/');
-    pool = plan.makeCanaryPoolOf === null ? null : await makePool(sandbox, plan.makeCanaryPoolOf, context);
-    clock.lap('patchMs');
-    const tests = await runTests({
-      sandbox,
-      config: workspace.config,
-      scope: plan.scope,
-      fallbackScope: workspace.testModules,
-      knownFiles: workspace.pythonFiles,
-      limits: plan.limits,
-      signal: context.signal,
-    });
-    clock.lap('testsMs');
-    const notes = [
-      ...tests.notes,
-      ...notesOf(plan, workspace, tests),
-      ...versionNotes(workspace, base.versions),
-    ];
-    result = { ...tests, tests, notes, peakMemoryBytes: await sandbox.peakMemoryBytes() };
-  } finally {
-    await sandbox.destroy();
-    clock.lap('teardownMs');
-  }
+  return { image, create };
+}
+
+interface Run {
+  readonly deps: PythonRunnerDeps;
+  readonly plan: RunPlan;
+  readonly workspace: Workspace;
+  readonly context: WorkContext;
+  readonly clock: Stopwatch;
+  readonly containers: Containers;
+  readonly sandbox: Sandbox;
+}
+
+async function runInContainer(run: Run): Promise<RunRecord> {
+  const { deps, plan, workspace, context, clock, sandbox } = run;
+  const placed = await placeWorkspace(run);
+  if (placed.failed !== null)
+    return installFailed(deps, plan, workspace, clock, placed.failed, workspace.rebuild);
+  const pool =
+    plan.makeCanaryPoolOf === null ? null : await makePool(sandbox, plan.makeCanaryPoolOf, context);
+  clock.lap('patchMs');
+  const tests = await runTests({
+    sandbox,
+    config: workspace.config,
+    scope: plan.scope,
+    fallbackScope: workspace.testModules,
+    knownFiles: workspace.pythonFiles,
+    limits: plan.limits,
+    signal: context.signal,
+  });
+  clock.lap('testsMs');
+  const notes = [
+    ...tests.notes,
+    ...notesOf(plan, workspace, tests),
+    ...versionNotes(workspace, placed.versions),
+  ];
+  const peakMemoryBytes = await sandbox.peakMemoryBytes();
   const canaryPool = pool === null ? null : await deps.store.putJson(pool);
-  return await recordWithArtefacts(deps, plan, workspace, clock, { ...result, canaryPool });
+  clock.lap('teardownMs');
+  return await recordWithArtefacts(deps, plan, workspace, clock, {
+    ...tests,
+    tests,
+    notes,
+    peakMemoryBytes,
+    canaryPool,
+  });
+}
+
+/** The prepared workspace with the row's files over it: in one call where it is kept, else made, proven and kept first. */
+async function placeWorkspace(run: Run): Promise<PlacedBase> {
+  const { deps, plan, workspace, context, clock, containers, sandbox } = run;
+  const key = workspaceKey(plan, workspace, containers.image);
+  const [kept, overlay] = await Promise.all([deps.workspaces.restore(key), overlayTar(workspace)]);
+  if (kept !== null) {
+    await sandbox.putTree(joinTars(kept.tar, overlay), '/');
+    clock.lap('treeMs');
+    return { failed: null, versions: kept.versions };
+  }
+  const rebuilt = workspace.rebuild ? await rebuildApart(containers.create, workspace, context, clock) : null;
+  if (rebuilt?.failed !== undefined) return { failed: rebuilt.failed, versions: [] };
+  const placed = await placeBase(sandbox, workspace, rebuilt, context, clock);
+  if (placed.failed !== null) return placed;
+  await deps.workspaces.keep(key, sandbox, placed.versions);
+  clock.lap('installMs');
+  await sandbox.putTree(overlay, '/');
+  return placed;
 }
 
 interface Parts {

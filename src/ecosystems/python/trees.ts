@@ -40,25 +40,13 @@ const plain = (header: Header) => ({
   ...(header.linkname ? { linkname: header.linkname } : {}),
 });
 
+type Rewrite = (header: Header) => EntryHeader | null;
+
 /** Streams a tar through, entry by entry; `rewrite` gives the new header, or null to leave the entry out. */
-function rewriteTar(archive: Readable, rewrite: (header: Header) => EntryHeader | null): Readable {
+function rewriteTar(archive: Readable, rewrite: Rewrite): Readable {
   const out = pack();
-  const source = extract();
-  archive.on('error', (error) => source.destroy(error));
-  archive.pipe(source as unknown as NodeJS.WritableStream);
   const copy = async (): Promise<void> => {
-    for await (const entry of source) {
-      const header = rewrite(entry.header);
-      if (header === null) {
-        (entry as unknown as Readable).resume();
-        continue;
-      }
-      const sink = out.entry(header);
-      for await (const chunk of entry) {
-        if (!sink.write(chunk)) await new Promise<void>((resolve) => sink.once('drain', () => resolve()));
-      }
-      sink.end(undefined);
-    }
+    await copyEntries(archive, out, rewrite);
     out.finalize();
   };
   copy().catch((error: Error) => {
@@ -66,6 +54,55 @@ function rewriteTar(archive: Readable, rewrite: (header: Header) => EntryHeader 
     out.destroy(error);
   });
   return Readable.from(out as AsyncIterable<Buffer>, { objectMode: false });
+}
+
+async function copyEntries(archive: Readable, out: Pack, rewrite: Rewrite): Promise<void> {
+  const source = extract();
+  archive.on('error', (error) => source.destroy(error));
+  archive.pipe(source as unknown as NodeJS.WritableStream);
+  for await (const entry of source) {
+    const header = rewrite(entry.header);
+    if (header === null) {
+      (entry as unknown as Readable).resume();
+      continue;
+    }
+    const sink = out.entry(header);
+    for await (const chunk of entry) {
+      if (!sink.write(chunk)) await new Promise<void>((resolve) => sink.once('drain', () => resolve()));
+    }
+    sink.end(undefined);
+  }
+}
+
+/** What ends a tar; `joinTars` leaves it off all but the last. */
+const TAR_END_BYTES = 1024;
+
+/** Entries of several tars as one: a later entry of a name wins. All but the last must be without trailing padding, as ours are. */
+export const joinTars = (first: Buffer, last: Buffer): Buffer =>
+  Buffer.concat([first.subarray(0, first.length - TAR_END_BYTES), last]);
+
+/** Trees out of a sandbox as one tar for `/`, owners and modes as they are there; null when that is over `maxBytes`. */
+export async function keepTrees(trees: readonly Readable[], maxBytes: number): Promise<Buffer | null> {
+  const out = pack();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  out.on('data', (chunk) => {
+    bytes += (chunk as Buffer).length;
+    if (bytes <= maxBytes) chunks.push(chunk as Buffer); // the rest is read and dropped
+  });
+  const ended = new Promise<void>((resolve, reject) => out.once('end', resolve).once('error', reject));
+  for (const tree of trees) {
+    await copyEntries(tree, out, (header) => ({
+      ...plain(header),
+      name: header.name,
+      mode: header.mode ?? 0o644,
+      uid: header.uid ?? 0,
+      gid: header.gid ?? 0,
+    }));
+  }
+  out.finalize();
+  await ended;
+  return bytes <= maxBytes ? Buffer.concat(chunks) : null;
 }
 
 /**

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { plantCanaries } from '../../domain/canaries.ts';
 import { isProtected, isTestModule } from '../../domain/split.ts';
 import type { Candidate, EnvironmentSpec, PlantedCanary, RunPlan } from '../../domain/types.ts';
-import type { Mirror } from '../../sources/types.ts';
+import type { Mirror, TreeEntry } from '../../sources/types.ts';
 import type { ArtefactStore } from '../../store/types.ts';
 import { patternsIn } from '../../sources/pythonFiles.ts';
 import { PACKAGING_FILES, touchesPackaging } from './packaging.ts';
@@ -34,47 +34,94 @@ export interface Workspace {
   readonly testModules: readonly string[];
 }
 
-/**
- * Reads a plan's candidate and computes its workspace. Touches the mirror and the artefact store only.
- * Throws Infra when an object is missing.
- */
-export async function prepareWorkspace(
-  deps: { readonly store: ArtefactStore; readonly openMirror: (id: string) => Promise<Mirror> },
-  plan: RunPlan,
-): Promise<Workspace> {
+/** What is the same for every patch on a row: read from the mirror once, then kept by the runner. */
+export interface PinnedFacts {
+  readonly candidate: Candidate;
+  readonly spec: EnvironmentSpec;
+  readonly mirror: Mirror;
+  /** The row pins tests, conftest and runner configuration: they are those of this commit. */
+  readonly pinnedCommit: string;
+  readonly treeOid: string;
+  readonly baseTree: readonly TreeEntry[];
+  readonly tree: readonly TreeEntry[];
+  readonly configTexts: ReadonlyMap<string, string>;
+  readonly packagingTexts: ReadonlyMap<string, string>;
+  /** What the row's test patch changes. */
+  readonly tests: TreeChange;
+}
+
+interface WorkspaceDeps {
+  readonly store: ArtefactStore;
+  readonly openMirror: (id: string) => Promise<Mirror>;
+}
+
+/** Reads what a plan pins. Touches the mirror and the artefact store only. Throws Infra when an object is missing. */
+export async function readPinnedFacts(
+  deps: WorkspaceDeps,
+  plan: Pick<RunPlan, 'candidate' | 'spec' | 'withTestPatch'>,
+): Promise<PinnedFacts> {
   const [candidate, spec] = await Promise.all([
     deps.store.getJson<Candidate>(plan.candidate),
     deps.store.getJson<EnvironmentSpec>(plan.spec),
   ]);
   const mirror = await deps.openMirror(candidate.mirror);
-  // The row pins tests, conftest and runner configuration: they are those of the commit with the test patch.
-  const pinnedCommit = plan.withTestPatch ? candidate.testCommit : candidate.baseCommit;
-  const [treeOid, baseTree, tree, configTexts, tests, planted] = await Promise.all([
-    mirror.treeOid(candidate.baseCommit),
-    mirror.listTree(candidate.baseCommit),
+  const { baseCommit, testCommit } = candidate;
+  const pinnedCommit = plan.withTestPatch ? testCommit : baseCommit;
+  const [treeOid, baseTree, tree, configTexts, packagingTexts, tests] = await Promise.all([
+    mirror.treeOid(baseCommit),
+    mirror.listTree(baseCommit),
     mirror.listTree(pinnedCommit),
     readTexts(mirror, pinnedCommit, RUNNER_CONFIG_FILES),
-    plan.withTestPatch ? changeBetween(mirror, candidate.baseCommit, candidate.testCommit) : NO_CHANGE,
-    plan.canaries === null ? [] : deps.store.getJson<readonly PlantedCanary[]>(plan.canaries),
+    readTexts(mirror, baseCommit, PACKAGING_FILES),
+    plan.withTestPatch ? changeBetween(mirror, baseCommit, testCommit) : NO_CHANGE,
   ]);
+  return {
+    candidate,
+    spec,
+    mirror,
+    pinnedCommit,
+    treeOid,
+    baseTree,
+    tree,
+    configTexts,
+    packagingTexts,
+    tests,
+  };
+}
+
+/**
+ * Computes a plan's workspace from what it pins, its patch and its canaries. Nothing is executed.
+ * Throws Infra when an object is missing.
+ */
+export async function prepareWorkspace(
+  deps: WorkspaceDeps,
+  plan: RunPlan,
+  known?: PinnedFacts,
+): Promise<Workspace> {
+  const pinned = known ?? (await readPinnedFacts(deps, plan));
+  const { candidate, spec, mirror, treeOid, tree, configTexts } = pinned;
   const split = { pythonFiles: pythonFilesOf(configTexts) };
   const protects = (path: string): boolean => isProtected(path, split);
-  const patch = await patchOf(deps.store, mirror, candidate, plan, protects);
+  const [patch, planted] = await Promise.all([
+    patchOf(deps.store, pinned, plan, protects),
+    plan.canaries === null ? [] : deps.store.getJson<readonly PlantedCanary[]>(plan.canaries),
+  ]);
   const sources = patch?.ok === true ? patch.change : NO_CHANGE;
-  const overlay = await withCanaries(mirror, pinnedCommit, combine(sources, tests), planted);
+  const overlay = await withCanaries(pinned, combine(sources, pinned.tests), planted);
+  const config = pinRunnerConfig(configTexts);
   const paths = tree.map((entry) => entry.path);
   return {
     candidate,
     spec,
     mirror,
     treeOid,
-    submodules: baseTree
+    submodules: pinned.baseTree
       .filter(({ mode }) => mode === '160000')
       .map(({ oid, path }) => `160000 ${oid}\t${path}`),
-    config: pinRunnerConfig(configTexts),
+    config,
     isProtected: protects,
     patch,
-    rebuild: patch?.ok === true && (await needsInstall(mirror, candidate, sources)),
+    rebuild: patch?.ok === true && needsInstall(pinned.packagingTexts, sources),
     overlay,
     planted,
     pythonFiles: [...paths, ...overlay.files.map(({ path }) => path)].filter((path) => path.endsWith('.py')),
@@ -108,14 +155,14 @@ function pythonFilesOf(configTexts: ReadonlyMap<string, string>): readonly strin
 
 async function patchOf(
   store: ArtefactStore,
-  mirror: Mirror,
-  candidate: Candidate,
+  { mirror, candidate, baseTree }: PinnedFacts,
   plan: RunPlan,
   protects: (path: string) => boolean,
 ): Promise<PatchResult | null> {
   if (plan.patch === null) return null;
   const patch = await store.get(plan.patch);
-  return applyPatch({ mirror, baseCommit: candidate.baseCommit, patch, isProtected: protects });
+  const basePaths = baseTree.map(({ path }) => path);
+  return applyPatch({ mirror, baseCommit: candidate.baseCommit, basePaths, patch, isProtected: protects });
 }
 
 /** Test files win: what the row pins is the same in every run. */
@@ -129,8 +176,7 @@ function combine(sources: TreeChange, tests: TreeChange): TreeChange {
 
 /** Rewrites the files that carry canaries, from the pinned commit's text. */
 async function withCanaries(
-  mirror: Mirror,
-  pinnedCommit: string,
+  { mirror, pinnedCommit }: PinnedFacts,
   change: TreeChange,
   planted: readonly PlantedCanary[],
 ): Promise<TreeChange> {
@@ -147,8 +193,7 @@ async function withCanaries(
   return { ...change, files: [...change.files.filter(({ path }) => !done.has(path)), ...rewritten] };
 }
 
-async function needsInstall(mirror: Mirror, candidate: Candidate, sources: TreeChange): Promise<boolean> {
-  const texts = await readTexts(mirror, candidate.baseCommit, PACKAGING_FILES);
+function needsInstall(texts: ReadonlyMap<string, string>, sources: TreeChange): boolean {
   const changed = [
     ...sources.files.map(({ path, content }) => ({
       path,

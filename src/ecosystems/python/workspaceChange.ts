@@ -42,6 +42,8 @@ const WAYS: readonly (readonly string[])[] = [
 export async function applyPatch(input: {
   readonly mirror: Mirror;
   readonly baseCommit: string;
+  /** Every path of the base tree. */
+  readonly basePaths: readonly string[];
   readonly patch: Buffer;
   readonly isProtected: (path: string) => boolean;
 }): Promise<PatchResult> {
@@ -63,8 +65,7 @@ export async function applyPatch(input: {
       at,
     );
     const changes = parseRawDiff(raw);
-    const basePaths = (await mirror.listTree(baseCommit)).map((entry) => entry.path);
-    const { kept, dropped } = divide(changes, basePaths, input.isProtected);
+    const { kept, dropped } = divide(changes, input.basePaths, input.isProtected);
     const change = await readChange(kept, at);
     if (change === null) return failed(`The patch makes more than ${MAX_CHANGED_BYTES} bytes of files.`);
     return { ok: true, change, droppedPaths: dropped };

@@ -1,4 +1,4 @@
-import { chmod, truncate } from 'node:fs/promises';
+import { readdir, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { plantWholePool, proveCanaries } from '../../../src/domain/canaries.ts';
@@ -53,8 +53,10 @@ const gradeOf = (record: RunRecord) => ({
 });
 const logOf = async (record: RunRecord): Promise<string> =>
   record.log === null ? '' : fixture.store.getText(record.log);
-const leftovers = async (): Promise<number> =>
-  (await installation.driver.list(installation.installation)).length;
+const leftovers = async (): Promise<number> => {
+  await installation.driver.settled();
+  return (await installation.driver.list(installation.installation)).length;
+};
 
 test('the health run finds the base tests under their exact ids, whatever addopts ask of absent plugins', async () => {
   const health = await fixture.run({ kind: 'health', withTestPatch: false, scope: null });
@@ -279,19 +281,29 @@ test('a patch of the packaging may delete files at the top, and directories whos
   expect(grade.verdict).toEqual({ verdict: 'resolved' });
 });
 
-test('the install of a base is made once and put back; a damaged one is made again', async () => {
-  const installs = await fixture.records.list('installs');
-  expect(installs).toHaveLength(1); // every run so far was of one base, however its install rewrote a tracked file
-  const [name = ''] = installs;
-  const kept = await fixture.records.read<{ readonly tar: string }>(name);
-  const hash = (kept?.tar ?? '').slice('sha256:'.length);
-  const file = join(installation.stateDir, 'artefacts', 'sha256', hash.slice(0, 2), hash.slice(2));
-  await chmod(file, 0o600);
-  await truncate(file, 1_000);
-  const { grade } = gradeOf(
-    await fixture.run({ patch: fixture.candidate.patch, canaries: await fixture.plant(planted) }),
-  );
-  expect(grade.verdict).toEqual({ verdict: 'resolved' });
+test('a base is prepared once, and a build apart once for its patch; a damaged one is made again', async () => {
+  const directory = join(installation.stateDir, 'workspaces');
+  const planned = { patch: fixture.candidate.patch, canaries: await fixture.plant(planted) };
+  const verdict = async (plan: Partial<RunPlan>) => gradeOf(await fixture.run(plan)).grade.verdict;
+  await rm(directory, { recursive: true, force: true });
+  expect(await verdict(planned)).toEqual({ verdict: 'resolved' });
+  const [base = ''] = await readdir(directory);
+  const builds = {
+    ...planned,
+    patch: await fixture.patch({
+      'setup.py': null,
+      'src/calcx/made.py': 'MADE = True\n',
+      'src/calcx/__init__.py': FIXED,
+    }),
+  };
+  expect(await verdict(builds)).toEqual({ verdict: 'resolved' });
+  expect(await verdict(builds)).toEqual({ verdict: 'resolved' });
+  expect(await verdict({ ...planned, patch: null })).toEqual({ verdict: 'unresolved', reason: 'tests' });
+  expect(await readdir(directory)).toHaveLength(2); // the base, and the one build
+  const before = await stat(join(directory, base));
+  await truncate(join(directory, base), 1_000);
+  expect(await verdict(planned)).toEqual({ verdict: 'resolved' });
+  expect((await stat(join(directory, base))).size).toBe(before.size);
 });
 
 test('a patch whose build fails is unresolved for its install', async () => {

@@ -1,6 +1,7 @@
 /** A small made project in a mirror of its own, resolved, realised, and ready for runs. */
 import { join } from 'node:path';
 import { createPythonEcosystem } from '../../../src/ecosystems/python/index.ts';
+import { createPreparedWorkspaces } from '../../../src/ecosystems/python/preparedWorkspaces.ts';
 import type { WorkContext } from '../../../src/ecosystems/types.ts';
 import { createMirrorStore } from '../../../src/sources/mirror.ts';
 import type { SourceMirror } from '../../../src/sources/mirror.ts';
@@ -132,7 +133,8 @@ export async function makeRunFixture(installation: TestInstallation): Promise<Ru
   const mirrors = createMirrorStore(join(stateDir, 'mirrors'), { log });
   const mirror = await mirrors.create('calcx');
   await driver.ensureStoreVolume(installation.installation);
-  const ecosystem = createPythonEcosystem({ driver, baseImages, store, records, mirrors, log });
+  const workspaces = createPreparedWorkspaces({ dir: join(stateDir, 'workspaces'), maxBytes: 2 ** 30, log });
+  const ecosystem = createPythonEcosystem({ driver, baseImages, store, records, mirrors, workspaces, log });
   const context: WorkContext = {
     owner: { installation: installation.installation, host: 'test' },
     heartbeat: () => undefined,

@@ -31,6 +31,7 @@ const apply = (patch: string) =>
   applyPatch({
     mirror,
     baseCommit: base,
+    basePaths: ['pkg/a.py', 'pkg/crlf.py', 'pkg/sub/b.py', 'tests/test_a.py', 'conftest.py'],
     patch: Buffer.from(patch),
     isProtected: (path) => isProtected(path),
   });
