@@ -6,6 +6,7 @@ import { canonicalJson } from '../domain/canonical.ts';
 import type { Evidence, EvidenceIndexEntry } from '../domain/evidence.ts';
 import { buildFunnel } from '../domain/funnel.ts';
 import type { FunnelEntry, FunnelInput } from '../domain/funnel.ts';
+import type { PruningProof } from '../domain/health.ts';
 import type { InstanceResult } from '../domain/messages.ts';
 import { recordNames } from '../domain/records.ts';
 import type { StageRecord } from '../domain/records.ts';
@@ -145,9 +146,20 @@ async function stageFigures(
       key,
       resolveMs,
       realised: await records.read<RealiseOutcome>(recordNames.realised(key, 'pruned')),
+      difference: await differenceOf(records, key),
     })),
   );
   return { durations, environments };
+}
+
+/** What the proof of a key's pruning found to differ; null when it agreed, or there is none. */
+async function differenceOf(records: RecordStore, key: string): Promise<string | null> {
+  const proof = await records.read<PruningProof>(recordNames.pruningProof(key));
+  if (proof === null || proof.agree) return null;
+  const found = await records.read<{ readonly detail: string }>(
+    recordNames.disagreement(key, proof.instanceId),
+  );
+  return found?.detail ?? 'the two variants behaved differently';
 }
 
 /** Atomic: a reader sees the old file or the new one. */

@@ -68,7 +68,7 @@ export function createEvaluationActivities(
           createdAt: manifest.createdAt,
           evalScript: deps.evalScript,
         });
-        const paths = [...written.summaries, written.repoforge];
+        const paths = [...written.summaries, written.repoforge, written.page];
         return { reports: paths.map((path) => relative(deps.stateDir, join(path))) };
       }),
   };
@@ -83,13 +83,15 @@ async function evaluate(
   const entry = manifest.entries[index];
   const row = entry === undefined ? undefined : manifest.rows[entry.row];
   if (entry === undefined || row === undefined) throw new Error(`the manifest has no entry ${index}`);
-  return deps.evaluator.evaluate({
+  const startedMs = Date.now();
+  const evaluated = await deps.evaluator.evaluate({
     row: await deps.store.getJson<InstanceRow>(row.row),
     patch: entry.patch,
     modelNameOrPath: entry.modelNameOrPath,
     provenCanaries: row.provenCanaries,
     context,
   });
+  return { ...evaluated, interval: { startedMs, endedMs: Date.now() } };
 }
 
 /** Recorded results; where infrastructure failed for good, a verdict that says so and is in no rate. */

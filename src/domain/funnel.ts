@@ -32,6 +32,8 @@ export interface Funnel {
     readonly p50Ms: number | null;
     readonly fullBytes: number;
     readonly prunedBytes: number;
+    /** Keys whose pruned variant failed its proof, with what differed; absent in files of earlier versions. */
+    readonly exceptions?: readonly { readonly key: EnvironmentKey; readonly detail: string }[];
   };
 }
 
@@ -59,6 +61,8 @@ export interface FunnelInput {
     readonly key: EnvironmentKey;
     readonly resolveMs: number;
     readonly realised: RealiseOutcome | null;
+    /** What differed between its variants; null when they agreed or nobody looked. */
+    readonly difference?: string | null;
   }[];
 }
 
@@ -164,6 +168,9 @@ function environmentStats(environments: FunnelInput['environments']): Funnel['en
     p50Ms: times.length === 0 ? null : quantile(times, 0.5),
     fullBytes: realised.reduce((sum, { fullBytes }) => sum + fullBytes, 0),
     prunedBytes: realised.reduce((sum, { prunedBytes }) => sum + prunedBytes, 0),
+    exceptions: environments.flatMap(({ key, difference }) =>
+      difference === null || difference === undefined ? [] : [{ key, detail: difference }],
+    ),
   };
 }
 

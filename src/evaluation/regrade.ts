@@ -60,6 +60,7 @@ export async function regradeRun(input: RegradeInput): Promise<RegradeReport> {
     evaluations.push({
       origin: stored.origin, // what the run did; reading its logs again executes nothing
       result: grade === null ? stored.result : { ...stored.result, grade },
+      ...(stored.interval === undefined ? {} : { interval: stored.interval }),
     });
     if (grade === null) continue;
     regraded += 1;

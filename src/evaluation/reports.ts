@@ -3,11 +3,15 @@ import { join } from 'node:path';
 import type { ArtefactRef, InstanceRow, RunRecord } from '../domain/types.ts';
 import type { EvaluationOrigin, EvaluationResult, Verdict, VerdictName } from '../domain/verdicts.ts';
 import type { ArtefactStore } from '../store/types.ts';
+import { writeEvaluationPage } from '../report/evaluation.ts';
+import type { Interval } from '../report/evaluationTimes.ts';
 import { harnessOutcome, instanceReport, runSummaryReport } from './reportShapes.ts';
 
 export interface ReportedEvaluation {
   readonly result: EvaluationResult;
   readonly origin: EvaluationOrigin;
+  /** When it was worked on, for the page's times; absent in results of earlier versions. */
+  readonly interval?: Interval;
 }
 
 export interface WriteReportsInput {
@@ -60,12 +64,14 @@ export interface WrittenReports {
   readonly summaries: readonly string[];
   readonly repoforge: string;
   readonly report: RepoforgeRunReport;
+  /** The static page: verdicts, where the time went, every evaluation. */
+  readonly page: string;
 }
 
 /**
  * Writes a run's reports in SWE-bench's forms and layout under `<runsDir>/<runId>/`:
  * `logs/run_evaluation/<run_id>/<model>/<instance_id>/{report.json,test_output.txt,patch.diff,eval.sh,run_instance.log}`,
- * `<model>.<run_id>.json` (schema_version 2), and our own `repoforge.json` with executed, served and verdict counts.
+ * `<model>.<run_id>.json` (schema_version 2), our own `repoforge.json` with executed, served and verdict counts, and a page.
  * As in the harness, an evaluation that ended in error (patch_failed, timeout, infra) has a log folder but no report.json.
  * May be repeated: files are replaced.
  */
@@ -78,7 +84,7 @@ export async function writeEvaluationReports(input: WriteReportsInput): Promise<
 
   const rows = new Map(input.rows.map((row) => [row.instance_id, row]));
   for (const evaluation of input.evaluations) {
-    await writeInstance(input, logs, rows.get(evaluation.result.instanceId), evaluation.result);
+    await writeInstance(input, dir, rows.get(evaluation.result.instanceId), evaluation.result);
   }
   const ids = input.rows.map((row) => row.instance_id);
   const summaries: string[] = [];
@@ -90,8 +96,17 @@ export async function writeEvaluationReports(input: WriteReportsInput): Promise<
   const report = repoforgeReport(input.runId, input.evaluations);
   const repoforge = join(dir, 'repoforge.json');
   await writeFile(repoforge, `${JSON.stringify(report, null, 2)}\n`);
-  return { dir, summaries, repoforge, report };
+  const page = await writeEvaluationPage({
+    ...input,
+    dir,
+    logsOf: (result) => logFolder(input.runId, result),
+  });
+  return { dir, summaries, repoforge, report, page };
 }
+
+/** Where an evaluation's logs are, relative to the run's directory. */
+const logFolder = (runId: string, result: EvaluationResult): string =>
+  join('logs', 'run_evaluation', runId, fileName(result.modelNameOrPath), result.instanceId);
 
 /** As the harness spells a model's folder. */
 const fileName = (model: string): string => {
@@ -110,13 +125,13 @@ function groupByModel(
 
 async function writeInstance(
   input: WriteReportsInput,
-  logs: string,
+  runDir: string,
   row: InstanceRow | undefined,
   result: EvaluationResult,
 ): Promise<void> {
   const outcome = harnessOutcome(result.grade.verdict);
   if (outcome === 'empty_patch') return; // the harness starts nothing for these
-  const dir = join(logs, fileName(result.modelNameOrPath), result.instanceId);
+  const dir = join(runDir, logFolder(input.runId, result));
   await mkdir(dir, { recursive: true });
   const patch = result.patch === null ? '' : await input.store.get(result.patch);
   const record = result.record === null ? null : await input.store.getJson<RunRecord>(result.record);

@@ -6,6 +6,7 @@ import type { Funnel } from '../domain/funnel.ts';
 import type { InstanceRow, RunRecord } from '../domain/types.ts';
 import { labelUsagePer1000 } from '../labeling/pricing.ts';
 import type { ArtefactStore } from '../store/types.ts';
+import { breakdownOf } from './breakdown.ts';
 import type { CampaignReport, InstanceReport } from './model.ts';
 
 /** Characters of each raw log that a page shows: its end, where pytest prints failures and the summary. */
@@ -70,7 +71,9 @@ export async function buildCampaignReport(deps: BuildReportDeps, campaign: strin
     },
     gold: funnel.gold,
     nop: funnel.nop,
-    environments: funnel.environments,
+    environments: { ...funnel.environments, exceptions: funnel.environments.exceptions ?? [] },
+    publishedEnvironments: new Set(rows.map(({ environment }) => environment.key)).size,
+    time: breakdownOf(await durationsOf(deps.store, [...evidence.values()])),
     storage: storage?.lines ?? null,
     uniqueBytesPerInstance: rows.length === 0 ? null : (storage?.uniqueBytesPerInstance ?? null),
     durations: funnel.durations,
@@ -86,6 +89,14 @@ export async function buildCampaignReport(deps: BuildReportDeps, campaign: strin
       rows.map((row) => instanceReport(deps.store, row, evidence.get(row.instance_id))),
     ),
   };
+}
+
+function durationsOf(
+  store: ArtefactStore,
+  evidence: readonly Evidence[],
+): Promise<readonly RunRecord['durations'][]> {
+  const records = evidence.flatMap(({ runs }) => runs.map(({ record }) => record));
+  return Promise.all(records.map(async (ref) => (await store.getJson<RunRecord>(ref)).durations));
 }
 
 async function instanceReport(

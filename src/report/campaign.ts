@@ -5,6 +5,7 @@ import type { InstanceRow } from '../domain/types.ts';
 import type { BaseImages, SandboxDriver } from '../sandbox/types.ts';
 import { measureStorage } from '../store/storage.ts';
 import type { ArtefactStore } from '../store/types.ts';
+import type { TimeBreakdown } from './breakdown.ts';
 import { buildCampaignReport, type StorageFigures } from './build.ts';
 import type { CampaignReport } from './model.ts';
 import { writeAtomically, writeCampaignReport } from './write.ts';
@@ -21,6 +22,24 @@ export interface ReportWriterDeps {
 /** The few figures of a report that scripts ask for; `figures.json` beside the dataset. */
 export interface CampaignFigures {
   readonly uniqueBytesPerInstance: number | null;
+  readonly environments: {
+    /** Distinct environments of the published instances, and per instance. */
+    readonly published: number;
+    readonly per_instance: number | null;
+    /** Bytes of all realised environments before and after pruning. */
+    readonly full_bytes: number;
+    readonly pruned_bytes: number;
+    /** Keys whose pruned variant behaved differently. */
+    readonly exceptions: readonly string[];
+  };
+  /** Container runs of the published instances; medians per run. */
+  readonly time: {
+    readonly runs: number;
+    readonly total_ms: number;
+    readonly tests_ms: number;
+    readonly overhead_ms_p50: number;
+    readonly phases_ms_p50: Readonly<Record<string, number>>;
+  } | null;
   readonly labels: {
     readonly labeler: string;
     readonly means: {
@@ -119,6 +138,15 @@ function figuresOf(report: CampaignReport): CampaignFigures {
     report.instances.reduce((sum, instance) => sum + of(instance), 0) / report.instances.length;
   return {
     uniqueBytesPerInstance: report.uniqueBytesPerInstance,
+    environments: {
+      published: report.publishedEnvironments,
+      per_instance:
+        report.instances.length === 0 ? null : report.publishedEnvironments / report.instances.length,
+      full_bytes: report.environments.fullBytes,
+      pruned_bytes: report.environments.prunedBytes,
+      exceptions: report.environments.exceptions.map(({ key }) => key),
+    },
+    time: timeFigures(report.time),
     labels:
       report.labelCost === null
         ? null
@@ -134,3 +162,14 @@ function figuresOf(report: CampaignReport): CampaignFigures {
           },
   };
 }
+
+export const timeFigures = (time: TimeBreakdown | null): CampaignFigures['time'] =>
+  time === null
+    ? null
+    : {
+        runs: time.runs,
+        total_ms: time.totalMs,
+        tests_ms: time.testsMs,
+        overhead_ms_p50: time.overheadP50Ms,
+        phases_ms_p50: Object.fromEntries(time.phases.map(({ phase, p50Ms }) => [phase, p50Ms])),
+      };

@@ -1,3 +1,4 @@
+import { breakdownSection, testsShare } from './breakdown.ts';
 import { barChart } from './charts.ts';
 import { formatBytes, formatDuration, html, page, type Html } from './html.ts';
 import { instanceFile } from './instancePage.ts';
@@ -26,6 +27,9 @@ export function campaignPage(report: CampaignReport): string {
       ${storage(report)}
       <h2 id="durations">Durations per stage</h2>
       ${durations(report)}
+      <h2 id="time">Where the time goes</h2>
+      <p class="soft">Container runs of the published instances: validation's, from health to gold.</p>
+      ${breakdownSection(report.time)}
       <h2 id="difficulty">Difficulty</h2>
       ${difficulty(report)}
       <h2 id="instances">Instances</h2>
@@ -52,6 +56,16 @@ function headline(report: CampaignReport): Html {
     [
       report.environments.p50Ms === null ? '–' : formatDuration(report.environments.p50Ms),
       `median environment (${report.environments.count})`,
+    ],
+    [
+      report.instances.length === 0
+        ? '–'
+        : (report.publishedEnvironments / report.instances.length).toFixed(2),
+      `environments per instance (${report.publishedEnvironments} for ${report.instances.length})`,
+    ],
+    [
+      report.time === null ? '–' : testsShare(report.time),
+      'of the published instances’ container time in tests',
     ],
     [
       String(report.runs.executed),
@@ -119,8 +133,22 @@ function storage(report: CampaignReport): Html {
     }
     <p>
       ${report.environments.count} environments; pruning by rule took ${formatBytes(Math.max(0, pruned))} of
-      ${formatBytes(report.environments.fullBytes)}.
-    </p>`;
+      ${formatBytes(report.environments.fullBytes)}
+      (${percent(Math.max(0, pruned), report.environments.fullBytes)}).
+    </p>
+    ${exceptions(report)}`;
+}
+
+/** Environments that pruning would have changed. */
+function exceptions({ environments }: CampaignReport): Html {
+  if (environments.exceptions.length === 0)
+    return html`<p class="soft">No pruned environment behaved differently from its full variant.</p>`;
+  return html`<p>Used in full, since the pruned variant behaved differently:</p>
+    <ul>
+      ${environments.exceptions.map(
+        ({ key, detail }) => html`<li><code>${key.slice(0, 12)}</code> ${detail}</li>`,
+      )}
+    </ul>`;
 }
 
 function durations(report: CampaignReport): Html {

@@ -1,5 +1,6 @@
 import type { Labels } from '../domain/types.ts';
 import type { VerdictName } from '../domain/verdicts.ts';
+import type { TimeBreakdown } from './breakdown.ts';
 
 /** What a campaign's HTML report shows; built from funnel, dataset, evidence and storage, then only rendered. */
 export interface CampaignReport {
@@ -21,7 +22,13 @@ export interface CampaignReport {
     readonly p50Ms: number | null;
     readonly fullBytes: number;
     readonly prunedBytes: number;
+    /** Keys whose pruned variant did not behave like the full one and are used in full, with what differed. */
+    readonly exceptions: readonly { readonly key: string; readonly detail: string }[];
   };
+  /** Distinct environments of the published instances. */
+  readonly publishedEnvironments: number;
+  /** Container runs of the published instances. */
+  readonly time: TimeBreakdown | null;
   /** null when the store could not be measured. */
   readonly storage:
     | readonly { readonly what: string; readonly bytes: number; readonly note: string }[]

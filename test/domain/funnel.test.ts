@@ -78,3 +78,16 @@ test('Rejections, runs, gold, nop, times and environments are those of the recor
     environments: { count: 1, p50Ms: 1_500, fullBytes: 90, prunedBytes: 60 },
   });
 });
+
+test('A key whose pruned variant behaved differently is an exception with its reason; others are not', () => {
+  const [known, other] = input.environments;
+  if (known === undefined || other === undefined) throw new Error('two environments are needed');
+  const environments = [
+    { ...known, difference: 'test_a fails' },
+    { ...other, difference: null },
+  ];
+  expect(buildFunnel({ ...input, environments }).environments.exceptions).toEqual([
+    { key: 'k', detail: 'test_a fails' },
+  ]);
+  expect(buildFunnel(input).environments.exceptions).toEqual([]);
+});

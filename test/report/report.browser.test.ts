@@ -1,16 +1,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { breakdownOf } from '../../src/report/breakdown.ts';
 import type { CampaignReport } from '../../src/report/model.ts';
 import { writeCampaignReport } from '../../src/report/write.ts';
-
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) =>
-  existsSync(path),
-);
+import { CHROMIUM, openPage, type ListeningPage } from '../support/browser.ts';
 
 const label = {
   score: 1,
@@ -37,7 +33,25 @@ const report: CampaignReport = {
   runs: { executed: 20, served: 1, maxPerPublished: 7 },
   gold: { resolved: 1, total: 1 },
   nop: { resolved: 0, total: 1 },
-  environments: { count: 1, p50Ms: 1_234, fullBytes: 20_000_000, prunedBytes: 12_000_000 },
+  environments: {
+    count: 1,
+    p50Ms: 1_234,
+    fullBytes: 20_000_000,
+    prunedBytes: 12_000_000,
+    exceptions: [{ key: 'cd'.repeat(32), detail: '<b>tests/test_x.py</b> fails without numpy/tests' }],
+  },
+  publishedEnvironments: 1,
+  time: breakdownOf([
+    {
+      totalMs: 3_000,
+      startMs: 400,
+      treeMs: 200,
+      installMs: 100,
+      patchMs: 100,
+      testsMs: 1_800,
+      teardownMs: 300,
+    },
+  ]),
   storage: [{ what: 'environments', bytes: 12_000_000, note: 'inodes once' }],
   uniqueBytesPerInstance: 3_400_000,
   durations: [{ stage: 'before', count: 7, p50Ms: 2_000, p90Ms: 3_000, maxMs: 61_000 }],
@@ -83,41 +97,21 @@ describe.skipIf(CHROMIUM === undefined)(
   'the HTML report in a real browser (skipped where no Chromium is installed)',
   () => {
     let dir: string;
-    let browser: Browser;
-    let page: Page;
-    const requests: string[] = [];
-    const complaints: string[] = [];
+    let open: ListeningPage;
 
     beforeAll(async () => {
       dir = await mkdtemp(join(tmpdir(), 'repoforge-report-'));
       const index = await writeCampaignReport(report, join(dir, 'report'));
-      browser = await chromium.launch({
-        executablePath: CHROMIUM ?? '',
-        args: [
-          '--no-sandbox',
-          '--disable-gpu',
-          '--disable-background-networking',
-          '--disable-component-update',
-          '--disable-sync',
-          '--no-first-run',
-        ],
-      });
-      page = await browser.newPage({ viewport: { width: 375, height: 700 } });
-      page.on('request', (request) => requests.push(request.url()));
-      page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
-      page.on('pageerror', (error) => complaints.push(error.message));
-      await page.goto(pathToFileURL(index).href);
+      open = await openPage();
+      await open.page.goto(pathToFileURL(index).href);
     });
     afterAll(async () => {
-      await browser?.close();
+      await open?.browser.close();
       await rm(dir, { recursive: true, force: true });
     });
 
-    const scrollsSideways = (): Promise<boolean> =>
-      page.evaluate('document.documentElement.scrollWidth > document.documentElement.clientWidth');
-
     it('shows funnel, typed rejections, storage, durations and difficulty on one page', async () => {
-      const text = await page.locator('body').innerText();
+      const text = await open.page.locator('body').innerText();
       for (const words of [
         'Funnel',
         'no_fail_to_pass',
@@ -129,20 +123,26 @@ describe.skipIf(CHROMIUM === undefined)(
         'Difficulty',
         'gold resolved (1/1)',
         'nop resolved (0/1)',
+        'environments per instance (1 for 1)',
+        'pruning by rule took 8.0 MB of 20.0 MB (40 %)',
+        '<b>tests/test_x.py</b> fails without numpy/tests',
+        '1 container runs took 3.0 s: 1.8 s in tests (60 %), 1.2 s around them',
       ])
-        expect(text).toContain(words);
-      expect(await page.locator('.chart svg').count()).toBe(2);
-      expect(await page.locator('.chart svg').first().textContent()).toContain('published');
+        expect(text.replace(/\s+/g, ' ')).toContain(words);
+      expect(await open.page.locator('.chart svg').count()).toBe(3);
+      const tests = open.page.getByRole('row', { name: /^tests/ });
+      expect(await tests.innerText()).toMatch(/1\.8 s\s+1\.8 s\s+60\.0 %/);
+      expect(await open.page.locator('.chart svg').first().textContent()).toContain('published');
     });
 
     it('does not scroll sideways on a phone', async () => {
-      expect(await scrollsSideways()).toBe(false);
+      expect(await open.scrollsSideways()).toBe(false);
     });
 
     it('leads to a page per instance with patch, tests and logs, where nothing of a stranger is run', async () => {
-      await page.getByRole('link', { name: 'pypi__hostile-1.0' }).click();
-      await page.waitForURL(/hostile/);
-      const text = await page.locator('body').innerText();
+      await open.page.getByRole('link', { name: 'pypi__hostile-1.0' }).click();
+      await open.page.waitForURL(/hostile/);
+      const text = await open.page.locator('body').innerText();
       for (const words of [
         'Gold patch',
         '+new',
@@ -152,15 +152,15 @@ describe.skipIf(CHROMIUM === undefined)(
         '<script>window.attacked',
       ])
         expect(text).toContain(words);
-      await page.locator('summary', { hasText: 'gold' }).click();
-      expect(await page.locator('#runs ~ details pre').innerText()).toContain('2 passed');
-      expect(await page.evaluate('window.attacked')).toBeUndefined();
-      expect(await scrollsSideways()).toBe(false);
+      await open.page.locator('summary', { hasText: 'gold' }).click();
+      expect(await open.page.locator('#runs ~ details pre').innerText()).toContain('2 passed');
+      expect(await open.page.evaluate('window.attacked')).toBeUndefined();
+      expect(await open.scrollsSideways()).toBe(false);
     });
 
     it('asks for nothing but its own files and makes the browser complain about nothing', () => {
-      expect(requests.filter((url) => !url.startsWith('file:') && !url.startsWith('data:'))).toEqual([]);
-      expect(complaints).toEqual([]);
+      expect(open.requests.filter((url) => !url.startsWith('file:') && !url.startsWith('data:'))).toEqual([]);
+      expect(open.complaints).toEqual([]);
     });
   },
 );

@@ -9,6 +9,7 @@ import { DEFAULT_IMAGE_NAMESPACE, instanceImage } from '../../export/imageNames.
 import { buildImages, checkImages, cleanImages } from '../../export/images.ts';
 import { pythonImageParts, pythonRunner } from '../../export/pythonImages.ts';
 import { importClassic } from '../../import/classic.ts';
+import { readCampaignFigures } from '../../report/campaign.ts';
 import { writeAtomically } from '../../report/write.ts';
 import { connectDocker } from '../../sandbox/docker.ts';
 import { withDependencies, type GlobalOptions } from '../context.ts';
@@ -26,7 +27,8 @@ export function addDatasetCommands(root: Command): void {
       const output = createOutput({ json: options.json === true });
       await withDependencies(options, output, async (deps) => {
         const report = await deps.writeReport(campaign);
-        output.result({ campaign, report }, `Report: ${report}`);
+        const figures = await readCampaignFigures(deps.state.dir, campaign);
+        output.result({ campaign, report, figures }, `Report: ${report}`);
       });
     });
   root

@@ -216,7 +216,7 @@ async function resultOf(
         });
   const summaries = await Promise.all(
     summary.reports
-      .filter((path) => path !== own)
+      .filter((path) => path.endsWith('.json') && path !== own)
       .map(
         async (path) =>
           JSON.parse(await readFile(join(session.state.dir, path), 'utf8')) as {
