@@ -10,9 +10,11 @@
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ApplicationFailure } from '@temporalio/common';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import pino from 'pino';
+import { FAILURE_TYPES } from '../src/domain/failures.ts';
 import { workflowIds } from '../src/domain/ids.ts';
 import {
   DEFAULT_CAMPAIGN_OPTIONS,
@@ -21,7 +23,7 @@ import {
   scopedWorkflowId,
   taskQueue,
 } from '../src/domain/messages.ts';
-import type { CampaignInput, EvaluationInput } from '../src/domain/messages.ts';
+import type { CampaignInput, EvaluationInput, JanitorInput } from '../src/domain/messages.ts';
 import { defaultCacheDir } from '../src/setup/state.ts';
 import { findTemporalBinary } from '../src/setup/temporalBinary.ts';
 import { bundleWorkflows } from '../src/workers/bundle.ts';
@@ -158,6 +160,28 @@ await withWorkers(evaluations, { candidates: {} }, async () => {
   await handle.result();
   await save('evaluation-first-page', id, handle.firstExecutionRunId);
   await save('evaluation-reports', id);
+});
+
+const janitors = 'histories-janitor';
+const drifting: StubPlan = {
+  candidates: {},
+  sample: ['a-0', 'a-1', 'a-2'],
+  goldVerdict: (id) => (id === 'a-1' ? 'unresolved' : 'resolved'),
+  before: ({ activity, request }) => {
+    if (activity === 'recheckGold' && request['instanceId'] === 'a-2')
+      throw ApplicationFailure.nonRetryable('the daemon is gone', FAILURE_TYPES.infra);
+  },
+};
+await withWorkers(janitors, drifting, async () => {
+  const id = scopedWorkflowId(janitors, 'janitor');
+  const input: JanitorInput = { queuePrefix: janitors, sample: 3 };
+  const handle = await env.client.workflow.start('janitor', {
+    workflowId: id,
+    taskQueue: taskQueue(janitors, 'control'),
+    args: [input],
+  });
+  await handle.result();
+  await save('janitor-finds-drift', id);
 });
 
 await env.teardown();

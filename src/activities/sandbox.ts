@@ -1,6 +1,8 @@
-import type { Candidate, EnvironmentSpec, RunPlan, RunSummary } from '../domain/types.ts';
+import { ApplicationFailure } from '@temporalio/common';
+import { FAILURE_TYPES } from '../domain/failures.ts';
 import { recordNames } from '../domain/records.ts';
-import type { Ecosystem } from '../ecosystems/types.ts';
+import type { Candidate, EnvironmentSpec, RunPlan, RunRecord, RunSummary } from '../domain/types.ts';
+import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import type { RunRequest, SandboxActivities } from './types.ts';
 import { recorded, withWork } from './work.ts';
@@ -15,7 +17,9 @@ export interface SandboxDeps extends WorkDeps {
 }
 
 /** Everything of an instance that makes a container: resolve, realise, scan, run. */
-export function createSandboxActivities(deps: SandboxDeps): Omit<SandboxActivities, 'evaluatePrediction'> {
+export function createSandboxActivities(
+  deps: SandboxDeps,
+): Omit<SandboxActivities, 'evaluatePrediction' | 'sweepLeft' | 'recheckGold'> {
   const { store } = deps;
   const ecosystem = deps.ecosystemFor(null);
   const candidateOf = (ref: RunRequest['candidate']): Promise<Candidate> => store.getJson<Candidate>(ref);
@@ -46,7 +50,7 @@ export function createSandboxActivities(deps: SandboxDeps): Omit<SandboxActiviti
       withWork(deps, request.campaign, (context) =>
         recorded(deps, request, async () => {
           await deps.assertRoom(); // a full disk must never look like a failing test
-          const record = await ecosystem.run(await planOf(deps, request), context);
+          const record = await runWithEnvironment(ecosystem, await planOf(deps, request), deps, context);
           const statuses = Object.values(record.tests).map(({ status }) => status);
           const summary: RunSummary = {
             record: await store.putJson(record),
@@ -59,6 +63,22 @@ export function createSandboxActivities(deps: SandboxDeps): Omit<SandboxActiviti
         }),
       ),
   };
+}
+
+/** Runs a plan; an environment that `gc` took since it was realised is made again, once. */
+async function runWithEnvironment(
+  ecosystem: Ecosystem,
+  plan: RunPlan,
+  { store }: SandboxDeps,
+  context: WorkContext,
+): Promise<RunRecord> {
+  try {
+    return await ecosystem.run(plan, context);
+  } catch (error) {
+    if (!(error instanceof ApplicationFailure && error.type === FAILURE_TYPES.missingMount)) throw error;
+    await ecosystem.realise(await store.getJson<EnvironmentSpec>(plan.spec), plan.variant, context);
+    return ecosystem.run(plan, context);
+  }
 }
 
 async function planOf({ store }: SandboxDeps, request: RunRequest): Promise<RunPlan> {

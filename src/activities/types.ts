@@ -12,7 +12,13 @@ import type {
   RunSummary,
 } from '../domain/types.ts';
 import type { EvaluationOrigin, VerdictName } from '../domain/verdicts.ts';
-import type { CampaignOptions, EvaluationCounts, InstanceResult, InstanceStage } from '../domain/messages.ts';
+import type {
+  CampaignOptions,
+  EvaluationCounts,
+  InstanceResult,
+  InstanceStage,
+  JanitorSummary,
+} from '../domain/messages.ts';
 import type { SourceSpec } from '../domain/sourceSpec.ts';
 
 /**
@@ -94,6 +100,18 @@ export interface SandboxActivities {
     readonly manifest: ArtefactRef;
     readonly index: number;
   }): Promise<{ readonly origin: EvaluationOrigin; readonly verdict: VerdictName }>;
+  /** Removes what dead processes left on the host of whoever takes the task. */
+  sweepLeft(): Promise<JanitorSummary['swept']>;
+  /** Runs gold of a published row again, whatever is known of it; anything but `resolved` is recorded as drift. */
+  recheckGold(request: PublishedRow): Promise<{ readonly verdict: VerdictName }>;
+}
+
+/** A published row with what its evaluation needs. */
+export interface PublishedRow {
+  readonly campaign: string;
+  readonly instanceId: string;
+  readonly row: ArtefactRef;
+  readonly provenCanaries: ArtefactRef | null;
 }
 
 /** A decision that lets the instance go on, or ends it (perhaps only in this environment). */
@@ -195,6 +213,8 @@ export interface ControlActivities {
     readonly published: number;
     readonly surplus: number;
   }>;
+  /** A few published rows of this installation, at random. */
+  samplePublished(request: { readonly count: number }): Promise<readonly PublishedRow[]>;
   writeEvaluationReports(request: {
     readonly runId: string;
     readonly manifest: ArtefactRef;

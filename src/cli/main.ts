@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addAuditCommand } from './commands/audit.ts';
 import { addCampaignCommands } from './commands/campaign.ts';
 import { addDatasetCommands } from './commands/dataset.ts';
 import { addEvaluateCommands } from './commands/evaluate.ts';
+import { addGcCommand } from './commands/gc.ts';
 import { addInstallationCommands } from './commands/installation.ts';
 import { reportFailure } from './failure.ts';
 import { EXIT } from './output.ts';
@@ -24,8 +26,10 @@ function program(): Command {
     .showHelpAfterError('(give --help for the options)');
   addCampaignCommands(root);
   addEvaluateCommands(root);
+  addAuditCommand(root);
   addDatasetCommands(root);
   addInstallationCommands(root);
+  addGcCommand(root);
   return root;
 }
 

@@ -6,6 +6,8 @@ export const FAILURE_TYPES = {
   infra: 'Infra',
   /** Free disk under the floor: retried slowly until there is room. */
   noDisk: 'Infra.NoDisk',
+  /** What a container was to mount is not there: an environment that was collected is made again. */
+  missingMount: 'Infra.MissingMount',
   rateLimited: 'RateLimited',
   authentication: 'Authentication',
   notFound: 'NotFound',

@@ -23,6 +23,7 @@ export const WORKFLOWS = {
   instance: 'instance',
   environment: 'environment',
   evaluation: 'evaluation',
+  janitor: 'janitor',
 } as const;
 
 export const SIGNALS = {
@@ -313,6 +314,20 @@ export interface EvaluationSummary {
   readonly counts: EvaluationCounts;
   /** Paths of the reports, relative to the state directory. */
   readonly reports: readonly string[];
+}
+
+export interface JanitorInput {
+  readonly queuePrefix: string;
+  /** Published rows whose gold is run again. */
+  readonly sample: number;
+}
+export interface JanitorSummary {
+  readonly swept: { readonly containers: number; readonly files: number; readonly bytes: number };
+  readonly checked: number;
+  /** Rows whose gold could not be run again for want of infrastructure. */
+  readonly unchecked: number;
+  /** `<campaign>/<instance>: <verdict>` of rows whose gold is not resolved any more. */
+  readonly drift: readonly string[];
 }
 
 /** Why a width cannot be used, or undefined. */

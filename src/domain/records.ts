@@ -20,6 +20,9 @@ export const recordNames = {
   /** Whether a key's pruned variant behaves like the full one; see `PruningProof`. */
   pruningProof: (key: string): string => `prune/proofs/${key}`,
   disagreement: (key: string, instanceId: string): string => `prune/disagreements/${key}/${instanceId}`,
+  /** Gold of a published row that was not resolved when the janitor ran it again. */
+  drift: (campaign: string, instanceId: string, runId: string): string =>
+    `drift/${campaign}/${instanceId}/${runId}`,
   /** Which manifest a run id stands for. */
   evaluation: (runId: string): string => `runs/${runId}/manifest`,
   evaluationResult: (runId: string, index: number): string =>

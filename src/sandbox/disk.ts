@@ -3,6 +3,8 @@ import { dirname } from 'node:path';
 import { FAILURE_TYPES, infraFailure } from '../domain/failures.ts';
 
 const GB = 1e9;
+/** A look at free space costs nothing; whoever made room sees work go on. */
+const ASK_AGAIN_MS = 15_000;
 
 /** Bytes that an ordinary user may still write on the file system of `path` (or of its nearest parent that exists). */
 export async function freeDiskBytes(path: string): Promise<number> {
@@ -25,6 +27,31 @@ export async function assertFreeDisk(path: string, floorBytes: number): Promise<
   if (free >= floorBytes) return;
   throw infraFailure(
     `Only ${(free / GB).toFixed(1)} GB are free on the disk of ${path}; at least ${(floorBytes / GB).toFixed(1)} GB are needed. Free some space (\`repoforge storage\` shows what uses it); the work goes on by itself.`,
-    { type: FAILURE_TYPES.noDisk, nextRetryMs: 60_000 },
+    { type: FAILURE_TYPES.noDisk, nextRetryMs: ASK_AGAIN_MS },
   );
+}
+
+/**
+ * The gate of one process: throws as `assertFreeDisk` does while any of the places is below the floor. Tells a person when
+ * work begins to wait and when it goes on, once each, however many activities ask.
+ */
+export function createDiskGate(gate: {
+  readonly floorBytes: number;
+  readonly places: () => Promise<readonly string[]>;
+  readonly say: (line: string) => void;
+}): () => Promise<void> {
+  let waiting = false;
+  return async () => {
+    const places = await gate.places();
+    try {
+      for (const place of places) await assertFreeDisk(place, gate.floorBytes);
+    } catch (error) {
+      if (!waiting)
+        gate.say(`Work waits for disk space. ${error instanceof Error ? error.message : String(error)}`);
+      waiting = true;
+      throw error;
+    }
+    if (waiting) gate.say('There is disk space again; work goes on.');
+    waiting = false;
+  };
 }

@@ -4,6 +4,7 @@ import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { defaultSocket } from '../setup/dockerSocket.ts';
+import { processTag } from '../setup/processes.ts';
 import { dockerCall } from './errors.ts';
 import { earlierAttemptsFilter, isEarlierAttempt, LABELS, labelsOf, storeVolumeName } from './labels.ts';
 import type { Labels } from './labels.ts';
@@ -132,7 +133,7 @@ export function containerConfig(
     User: '0:0',
     WorkingDir: '/',
     Hostname: 'sandbox', // the id would be a draw that tests could print
-    Labels: { ...labelsOf(spec.owner) },
+    Labels: { ...labelsOf(spec.owner), [LABELS.process]: processTag() },
     Env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
     HostConfig: {
       NetworkMode: build ? buildNetwork.network : 'none',

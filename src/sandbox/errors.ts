@@ -74,7 +74,10 @@ export function classifyDockerError(error: unknown, doing: string): ApplicationF
       message,
     )
   ) {
-    return infraFailure(`A mount's source is missing when asked to ${doing}: ${message}.`, { cause: error });
+    return infraFailure(`A mount's source is missing when asked to ${doing}: ${message}.`, {
+      type: FAILURE_TYPES.missingMount,
+      cause: error,
+    });
   }
   if (statusCode === 404 && /no such (container|exec)/i.test(message)) {
     return infraFailure(`The container vanished when asked to ${doing}: ${message}.`, { cause: error });

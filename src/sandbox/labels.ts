@@ -9,6 +9,8 @@ export const LABELS = {
   run: 'repoforge.run',
   activity: 'repoforge.activity',
   attempt: 'repoforge.attempt',
+  /** The process that made it, so that orphans can be told; see `processTag`. */
+  process: 'repoforge.process',
   /** On base images: the rule version they were made by. Base images belong to no installation. */
   base: 'repoforge.base',
 } as const;

@@ -1,9 +1,11 @@
+import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
 import { createCampaignActivities } from '../activities/campaign.ts';
 import { createDecisionActivities } from '../activities/decisions.ts';
 import { createEnvironmentActivities } from '../activities/environment.ts';
 import { createEvaluationActivities } from '../activities/evaluation.ts';
+import { createJanitorActivities } from '../activities/janitor.ts';
 import { createLabelActivities } from '../activities/labels.ts';
 import { createMiningActivities } from '../activities/mining.ts';
 import { createPublishActivities } from '../activities/publish.ts';
@@ -26,7 +28,7 @@ import type { Labeler } from '../labeling/types.ts';
 import { campaignReportWriter } from '../report/campaign.ts';
 import { createBaseImages } from '../sandbox/baseImages.ts';
 import { findRegistry } from '../sandbox/pulledBase.ts';
-import { assertFreeDisk } from '../sandbox/disk.ts';
+import { createDiskGate } from '../sandbox/disk.ts';
 import { connectDocker, createDockerDriver } from '../sandbox/docker.ts';
 import type { BaseImages, SandboxDriver } from '../sandbox/types.ts';
 import { createGitSource } from '../sources/git.ts';
@@ -36,6 +38,10 @@ import type { SourceMirrorStore } from '../sources/mirror.ts';
 import { createPypiSource } from '../sources/pypi.ts';
 import type { CandidateSource, MineLimits } from '../sources/types.ts';
 import { createFsArtefactStore, createFsRecordStore } from '../store/fs.ts';
+import type { GcDeps } from '../store/gc.ts';
+import { createLeases } from '../store/leases.ts';
+import type { Leases } from '../store/leases.ts';
+import { createSweepGate } from '../store/sweepGate.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
 import type { ActivitiesByRole } from '../workers/main.ts';
 import type { WorkerPlace } from '../workers/options.ts';
@@ -53,6 +59,10 @@ export interface Dependencies {
   readonly store: ArtefactStore;
   readonly records: RecordStore;
   readonly mirrors: SourceMirrorStore;
+  /** Held while anything is made that is not in a record yet; activities hold one by themselves. */
+  readonly leases: Leases;
+  /** The gate before work that fills the disk. */
+  readonly assertRoom: () => Promise<void>;
   readonly driver: SandboxDriver;
   readonly baseImages: BaseImages;
   readonly ecosystemFor: (runtimes: readonly string[] | null) => Ecosystem;
@@ -106,6 +116,8 @@ export async function createDependencies(options: DependencyOptions): Promise<De
     store,
     records,
     mirrors,
+    leases: createLeases(join(state.dir, 'leases'), createSweepGate(state.paths.artefacts)),
+    assertRoom: diskGate(state, settings, driver, say),
     driver,
     baseImages,
     ecosystemFor,
@@ -125,19 +137,19 @@ export function createActivities(deps: Dependencies, client: Client): Activities
     installation,
     stateDir: state.dir,
     runsDir: state.paths.runs,
-    assertRoom: diskGate(deps),
     client,
     store,
     records,
     log,
   };
+  const { samplePublished, ...janitor } = createJanitorActivities(shared);
   const { evaluatePrediction, writeEvaluationReports } = createEvaluationActivities({
     ...shared,
     evalScript: async (row) => evalScript(row, await pythonRunner(deps, row, '')),
   });
   return {
     mining: createMiningActivities(shared),
-    sandbox: { ...createSandboxActivities(shared), evaluatePrediction },
+    sandbox: { ...createSandboxActivities(shared), evaluatePrediction, ...janitor },
     llm: createLabelActivities(shared),
     control: {
       ...createEnvironmentActivities(shared),
@@ -145,17 +157,35 @@ export function createActivities(deps: Dependencies, client: Client): Activities
       ...createPublishActivities(shared),
       ...createCampaignActivities(shared),
       writeEvaluationReports,
+      samplePublished,
     },
   };
 }
 
 /** Free space where our files lie and where the daemon's lie: either may be the one that runs out. */
-function diskGate({ state, settings, driver }: Dependencies): () => Promise<void> {
-  return async () => {
-    const { root } = await driver.ping();
-    await assertFreeDisk(state.dir, settings.diskFloorBytes);
-    await assertFreeDisk(root, settings.diskFloorBytes);
-  };
+const diskGate = (
+  state: State,
+  { diskFloorBytes: floorBytes }: Settings,
+  driver: SandboxDriver,
+  say: (line: string) => void,
+): (() => Promise<void>) =>
+  createDiskGate({ floorBytes, say, places: async () => [state.dir, (await driver.ping()).root] });
+
+/** What `gc` needs of an installation. */
+export const gcDeps = (deps: Dependencies): GcDeps => ({
+  ...deps,
+  installation: deps.state.installation,
+  campaignsDir: deps.state.paths.campaigns,
+  gate: createSweepGate(deps.state.paths.artefacts),
+  image: () => anyBaseImage(deps.baseImages),
+});
+
+/** One that is there, else the first that can be had. */
+async function anyBaseImage(baseImages: BaseImages): Promise<string> {
+  const [there] = await baseImages.sizes();
+  if (there !== undefined) return there.image;
+  const [runtime] = baseImages.available();
+  return baseImages.ensure(runtime?.base ?? '', runtime?.runtimeVersion ?? '', []);
 }
 
 /** Where this installation's workers work. */

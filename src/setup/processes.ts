@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** A process, told apart from a later one that got the same pid. */
@@ -33,6 +35,39 @@ export function identify(pid: number): ProcessIdentity | null {
 
 /** True while this very process runs; false when its pid was given to another one. */
 export const isRunning = (who: ProcessIdentity): boolean => processStartTime(who.pid) === who.startTime;
+
+let ownTag: string | undefined;
+
+/**
+ * This process in one word that fits a file name and a label: pid, start time, and where both count (pid namespace and
+ * host). What carries it can be told from what a dead process left, see `holderState`.
+ */
+export function processTag(): string {
+  ownTag ??= [process.pid, (processStartTime(process.pid) ?? '').replace(/\W+/g, '_'), placeOfPids()].join(
+    '.',
+  );
+  return ownTag;
+}
+
+/** `elsewhere`: another host or pid namespace, where nothing can be said about it from here. */
+export type HolderState = 'running' | 'dead' | 'elsewhere';
+
+/** Whether the process of a tag still runs. What is no tag counts as elsewhere: only its age can speak against it. */
+export function holderState(tag: string): HolderState {
+  const [pid = '', startTime = '', place = ''] = tag.split('.');
+  if (!/^\d+$/.test(pid) || startTime === '' || place !== placeOfPids()) return 'elsewhere';
+  return (processStartTime(Number(pid)) ?? '').replace(/\W+/g, '_') === startTime ? 'running' : 'dead';
+}
+
+function placeOfPids(): string {
+  let namespace = '';
+  try {
+    namespace = readlinkSync('/proc/self/ns/pid');
+  } catch {
+    // no such thing here: the host alone says where
+  }
+  return createHash('sha256').update(`${hostname()} ${namespace}`).digest('hex').slice(0, 12);
+}
 
 /** Ends a process by SIGTERM, then SIGKILL after `graceMs`. Returns false when it was not running. */
 export async function endProcess(who: ProcessIdentity, graceMs: number): Promise<boolean> {

@@ -1,9 +1,10 @@
 import { mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
+import { scratchDirectory } from '../store/temporary.ts';
+import { treeSize } from '../store/treeSize.ts';
 import { withMirrorLock } from './mirrorLock.ts';
 import { fetchInto } from './mirrorFetch.ts';
 import type { FetchOptions, FetchResult } from './mirrorFetch.ts';
@@ -34,6 +35,10 @@ export interface SourceMirrorStore extends MirrorStore {
     urlOrPath: string,
     options?: FetchOptions,
   ): Promise<FetchResult & { readonly mirror: SourceMirror }>;
+  /** Every mirror with its allocated bytes and when it was last written. */
+  list(): Promise<readonly { readonly id: string; readonly bytes: number; readonly usedAtMs: number }[]>;
+  /** For `gc`: removes a mirror unless it was written at `beforeMs` or later. Says whether it did. */
+  remove(id: string, beforeMs: number): Promise<boolean>;
 }
 
 /**
@@ -77,6 +82,22 @@ export function createMirrorStore(mirrorsDir: string, deps: { readonly log: Logg
   return {
     open,
     create,
+    list: async () => {
+      const names = (await readdir(mirrorsDir).catch(() => [])).filter((name) => ID.test(name));
+      return Promise.all(
+        names.map(async (id) => {
+          const { bytes, newestMs } = await treeSize(join(mirrorsDir, id));
+          return { id, bytes, usedAtMs: newestMs };
+        }),
+      );
+    },
+    remove: async (id, beforeMs) =>
+      locked(id, undefined, async () => {
+        const gitDir = gitDirOf(id);
+        if ((await treeSize(gitDir)).newestMs >= beforeMs) return false;
+        await rm(gitDir, { recursive: true, force: true });
+        return true;
+      }),
     fetch: async (id, urlOrPath, options = {}) => {
       const gitDir = gitDirOf(id);
       const place = {
@@ -226,7 +247,7 @@ async function diff(gitDir: string, base: string, head: string, paths: readonly 
 }
 
 async function withIndex<T>(work: (env: Readonly<Record<string, string>>) => Promise<T>): Promise<T> {
-  const dir = await mkdtemp(join(tmpdir(), 'repoforge-index-'));
+  const dir = await scratchDirectory('index');
   try {
     return await work({ GIT_INDEX_FILE: join(dir, 'index') });
   } finally {

@@ -1,63 +1,61 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { link, mkdir, open, opendir, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
+import { link, mkdir, opendir, readFile, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { canonicalJson } from '../domain/canonical.ts';
 import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
 import type { ArtefactRef } from '../domain/types.ts';
+import { errorCode, storageFailure, syncDirectory, temporaryName, writeDurably } from './durable.ts';
+import { createSweepGate } from './sweepGate.ts';
 import type { ArtefactStore, RecordStore } from './types.ts';
 
-const errorCode = (error: unknown): string | undefined => (error as NodeJS.ErrnoException | null)?.code;
+const hexOf = (ref: ArtefactRef): string => {
+  const hex = /^sha256:([0-9a-f]{64})$/.exec(ref)?.[1];
+  if (hex === undefined) throw permanentFailure(FAILURE_TYPES.badInput, `"${ref}" is not an artefact ref.`);
+  return hex;
+};
 
-/** Full disk and I/O errors are infrastructure: the caller is retried when there is room again. */
-function storageFailure(action: string, error: unknown): Error {
-  const code = errorCode(error);
-  if (code === 'ENOSPC' || code === 'EDQUOT')
-    return infraFailure(`No space left to ${action}: free disk, the work goes on by itself.`, {
-      type: FAILURE_TYPES.noDisk,
-      cause: error,
-    });
-  return infraFailure(`Cannot ${action}: ${error instanceof Error ? error.message : String(error)}`, {
-    cause: error,
-  });
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-const temporaryName = (dir: string): string =>
-  join(dir, `${process.pid}-${randomBytes(8).toString('hex')}.tmp`);
-
-/** Content-addressed files under `<dir>/sha256/ab/cdef…`; a put is tmp + fsync + rename, a get checks the hash. */
+/**
+ * Content-addressed files under `<dir>/sha256/ab/cdef…`; a put is tmp + fsync + rename, a get checks the hash. The age of a
+ * file is that of its last put: putting what is there makes it young, so that no sweep takes it from under the putter.
+ */
 export function createFsArtefactStore(dir: string): ArtefactStore {
   const temporary = join(dir, 'tmp');
+  const gate = createSweepGate(dir);
   const pathOf = (hex: string): string => join(dir, 'sha256', hex.slice(0, 2), hex.slice(2));
-  const hexOf = (ref: ArtefactRef): string => {
-    const hex = /^sha256:([0-9a-f]{64})$/.exec(ref)?.[1];
-    if (hex === undefined) throw permanentFailure(FAILURE_TYPES.badInput, `"${ref}" is not an artefact ref.`);
-    return hex;
-  };
+
+  /** True when the artefact is there in its full size, and young now. False when it has to be written. */
+  async function renew(hex: string, bytes: number): Promise<boolean> {
+    const path = pathOf(hex);
+    if ((await sizeOf(path)) !== bytes) return false;
+    try {
+      const now = new Date();
+      await utimes(path, now, now);
+    } catch {
+      return false; // swept this moment, or another user's file: a new one takes its place
+    }
+    await gate.pass();
+    return (await sizeOf(path)) === bytes;
+  }
 
   async function adopt(file: string, hex: string): Promise<ArtefactRef> {
     const target = pathOf(hex);
-    await mkdir(dirname(target), { recursive: true });
-    await rename(file, target);
-    await syncDirectory(dirname(target));
+    const bytes = await sizeOf(file);
+    if (bytes !== null && (await renew(hex, bytes))) await rm(file);
+    else {
+      await mkdir(dirname(target), { recursive: true });
+      await rename(file, target);
+      await syncDirectory(dirname(target));
+    }
     return `sha256:${hex}`;
   }
 
   async function write(fill: (file: string) => Promise<string>): Promise<ArtefactRef> {
-    await mkdir(temporary, { recursive: true });
     const file = temporaryName(temporary);
     try {
+      await mkdir(temporary, { recursive: true });
       return await adopt(file, await fill(file));
     } catch (error) {
       await rm(file, { force: true });
@@ -65,19 +63,26 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
     }
   }
 
+  /**
+   * A damaged file is moved out of the way, so that whoever makes the same content again heals it: a put looks at sizes
+   * only, and would take the damaged file for the real one for ever.
+   */
+  async function setAside(hex: string): Promise<string> {
+    const aside = join(dir, 'damaged');
+    await mkdir(aside, { recursive: true });
+    await rename(pathOf(hex), join(aside, hex)).catch((error: unknown) => {
+      if (errorCode(error) !== 'ENOENT') throw error; // another reader was first
+    });
+    return join(aside, hex);
+  }
+
   const store: ArtefactStore = {
     async put(content) {
       const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
       const hex = createHash('sha256').update(bytes).digest('hex');
-      if (await isIntact(pathOf(hex), bytes.length)) return `sha256:${hex}`;
+      if (await renew(hex, bytes.length)) return `sha256:${hex}`;
       return write(async (file) => {
-        const handle = await open(file, 'wx');
-        try {
-          await handle.writeFile(bytes);
-          await handle.sync();
-        } finally {
-          await handle.close();
-        }
+        await writeDurably(file, bytes);
         return hex;
       });
     },
@@ -101,7 +106,9 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
         throw storageFailure(`read ${ref}`, error);
       });
       if (createHash('sha256').update(bytes).digest('hex') !== hex)
-        throw infraFailure(`The artefact ${ref} in ${dir} is damaged: its content has another checksum.`);
+        throw infraFailure(
+          `The artefact ${ref} was damaged: its content has another checksum. It was set aside as ${await setAside(hex)}; whatever makes it again heals it.`,
+        );
       return bytes;
     },
     getText: async (ref) => (await store.get(ref)).toString('utf8'),
@@ -114,23 +121,29 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
       ),
     async *list() {
       for (const prefix of await readdir(join(dir, 'sha256')).catch(() => []))
-        for await (const entry of await opendir(join(dir, 'sha256', prefix)))
-          yield {
-            ref: `sha256:${prefix}${entry.name}` as const,
-            bytes: (await stat(join(dir, 'sha256', prefix, entry.name))).size,
-          };
+        for await (const entry of await opendir(join(dir, 'sha256', prefix))) {
+          const found = await stat(join(dir, 'sha256', prefix, entry.name)).catch(() => null);
+          if (found === null) continue; // swept meanwhile
+          const ref = `sha256:${prefix}${entry.name}` as const;
+          yield { ref, bytes: found.size, renewedAtMs: found.mtimeMs };
+        }
+    },
+    async remove(ref, beforeMs) {
+      const path = pathOf(hexOf(ref));
+      const found = await stat(path).catch(() => null);
+      if (found === null || found.mtimeMs >= beforeMs) return false;
+      await rm(path, { force: true });
+      return true;
     },
   };
   return store;
 }
 
-/** A file of the right size counts as there; a torn one (crash before the fsync of an older version) is written again. */
-async function isIntact(file: string, bytes: number): Promise<boolean> {
-  return stat(file).then(
-    (found) => found.size === bytes,
-    () => false,
+const sizeOf = async (file: string): Promise<number | null> =>
+  stat(file).then(
+    ({ size }) => size,
+    () => null,
   );
-}
 
 /** One JSON file per record under `<dir>/<name>.json`; names may hold slashes. */
 export function createFsRecordStore(dir: string): RecordStore {
@@ -143,16 +156,7 @@ export function createFsRecordStore(dir: string): RecordStore {
   async function writeTemporary(target: string, value: unknown): Promise<string> {
     await mkdir(dirname(target), { recursive: true });
     const file = temporaryName(dirname(target));
-    const handle = await open(file, 'wx');
-    try {
-      await handle.writeFile(`${canonicalJson(value)}\n`);
-      await handle.sync();
-    } catch (error) {
-      await rm(file, { force: true }); // a full disk leaves nothing behind
-      throw error;
-    } finally {
-      await handle.close();
-    }
+    await writeDurably(file, `${canonicalJson(value)}\n`);
     return file;
   }
 
@@ -177,10 +181,13 @@ export function createFsRecordStore(dir: string): RecordStore {
     },
     async replace(name, value) {
       const target = pathOf(name);
+      let file: string | undefined;
       try {
-        await rename(await writeTemporary(target, value), target);
+        file = await writeTemporary(target, value);
+        await rename(file, target);
         await syncDirectory(dirname(target));
       } catch (error) {
+        if (file !== undefined) await rm(file, { force: true });
         throw storageFailure(`write the record ${name}`, error);
       }
     },
@@ -190,8 +197,15 @@ export function createFsRecordStore(dir: string): RecordStore {
         return JSON.parse(await readFile(file, 'utf8')) as T;
       } catch (error) {
         if (errorCode(error) === 'ENOENT') return null;
+        if (error instanceof SyntaxError) throw damagedRecord(file, error);
         throw storageFailure(`read the record ${name}`, error);
       }
+    },
+    async writtenAtMs(name) {
+      return stat(pathOf(name)).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => null,
+      );
     },
     async list(prefix) {
       const found: string[] = [];
@@ -213,3 +227,10 @@ export function createFsRecordStore(dir: string): RecordStore {
   };
   return records;
 }
+
+/** Cannot come from a crash (a record is on the disk before it has its name): the file was written by others, or the disk failed. */
+const damagedRecord = (file: string, cause: SyntaxError): Error =>
+  infraFailure(
+    `The record ${file} is damaged (it is not JSON): remove that file, and what it says is found out anew; the work goes on by itself.`,
+    { cause },
+  );

@@ -105,17 +105,21 @@ for key, figures in sorted(environments.items()):
 json.dump(answer, sys.stdout)
 `;
 
-const MEASURE_TIMEOUT_MS = 5 * 60_000; // a store of some hundred thousand files on a slow disk
+const PROGRAM_TIMEOUT_MS = 20 * 60_000; // some hundred thousand files on a slow disk, behind a build that holds the locks
 const ANSWER_BYTES = 16 * 1024 ** 2; // about 200 bytes per environment
 
+/** Asks programs of the package store, which run in one container that sees the volume and no network. */
+export type AskStore = <T>(program: string, request: object) => Promise<T>;
+
 /**
- * Measures the package store of an installation, by a small program in a container that sees the volume and no network.
- * Inodes are counted once. Throws Infra when the daemon or the program fails.
+ * Opens a container on the whole package store for trusted programs, and removes it whatever happens. Any base image
+ * will do. Programs read one JSON request and print one JSON answer. Throws Infra when the daemon or a program fails.
  */
-export async function measurePackageStore(
+export async function withPackageStore<T>(
   deps: { readonly driver: SandboxDriver; readonly image: string },
   owner: SandboxOwner,
-): Promise<PackageStoreSizes> {
+  work: (ask: AskStore) => Promise<T>,
+): Promise<T> {
   await deps.driver.ensureStoreVolume(owner.installation);
   const sandbox = await deps.driver.create({
     image: deps.image,
@@ -125,17 +129,26 @@ export async function measurePackageStore(
     mounts: [{ kind: 'storeRoot', target: SANDBOX_PATHS.store }],
   });
   try {
-    const result = await sandbox.exec(['python3', '-c', MEASURE_PROGRAM], {
-      user: SANDBOX_USERS.root,
-      timeoutMs: MEASURE_TIMEOUT_MS,
-      outputBytes: ANSWER_BYTES,
+    return await work(async (program, request) => {
+      const result = await sandbox.exec(['python3', '-c', program], {
+        user: SANDBOX_USERS.root,
+        stdin: JSON.stringify(request),
+        timeoutMs: PROGRAM_TIMEOUT_MS,
+        outputBytes: ANSWER_BYTES,
+      });
+      if (result.exitCode !== 0) {
+        const text = result.stderr.toString('utf8').slice(-1_000);
+        throw infraFailure(`A program of the package store failed: ${text}`, { type: FAILURE_TYPES.infra });
+      }
+      return JSON.parse(result.stdout.toString('utf8'));
     });
-    if (result.exitCode !== 0) {
-      const text = result.stderr.toString('utf8').slice(-1_000);
-      throw infraFailure(`The package store could not be measured: ${text}`, { type: FAILURE_TYPES.infra });
-    }
-    return JSON.parse(result.stdout.toString('utf8')) as PackageStoreSizes;
   } finally {
     await sandbox.destroy();
   }
 }
+
+/** Measures the package store of an installation. Inodes are counted once. Throws Infra when the daemon fails. */
+export const measurePackageStore = (
+  deps: { readonly driver: SandboxDriver; readonly image: string },
+  owner: SandboxOwner,
+): Promise<PackageStoreSizes> => withPackageStore(deps, owner, (ask) => ask(MEASURE_PROGRAM, {}));

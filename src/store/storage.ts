@@ -1,4 +1,4 @@
-import { lstat, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Candidate, InstanceRow } from '../domain/types.ts';
@@ -6,6 +6,7 @@ import type { BaseImages, SandboxDriver } from '../sandbox/types.ts';
 import { baseImageName } from '../sandbox/baseImages.ts';
 import type { ArtefactStore } from './types.ts';
 import { measurePackageStore, type PackageStoreSizes } from './packageStore.ts';
+import { treeSize } from './treeSize.ts';
 
 export interface StorageDependencies {
   readonly installation: string;
@@ -133,10 +134,8 @@ async function mirrorsOf(
     ),
   );
   const mirrors = new Set(candidates.flatMap((candidate) => candidate?.mirror ?? []));
-  const sizes = await Promise.all(
-    [...mirrors].map((name) => treeBytes(join(stateDir, 'mirrors', name), new Set())),
-  );
-  return sizes.reduce((sum, bytes) => sum + bytes, 0);
+  const sizes = await Promise.all([...mirrors].map((name) => treeSize(join(stateDir, 'mirrors', name))));
+  return sizes.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** Bytes of each entry of a directory. */
@@ -144,20 +143,7 @@ async function sizesOf(dir: string): Promise<Readonly<Record<string, number>>> {
   const seen = new Set<string>();
   const sizes: Record<string, number> = {};
   for (const name of await readdir(dir).catch(() => [])) {
-    sizes[name] = await treeBytes(join(dir, name), seen);
+    sizes[name] = (await treeSize(join(dir, name), seen)).bytes;
   }
   return sizes;
-}
-
-/** Allocated bytes under a path, each inode once; what vanishes meanwhile is left out. */
-async function treeBytes(path: string, seen: Set<string>): Promise<number> {
-  const status = await lstat(path).catch(() => null);
-  if (status === null) return 0;
-  const inode = `${status.dev}:${status.ino}`;
-  if (seen.has(inode)) return 0;
-  seen.add(inode);
-  let bytes = status.blocks * 512;
-  if (!status.isDirectory()) return bytes;
-  for (const name of await readdir(path).catch(() => [])) bytes += await treeBytes(join(path, name), seen);
-  return bytes;
 }

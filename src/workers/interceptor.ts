@@ -2,16 +2,22 @@ import type { Context } from '@temporalio/activity';
 import type { ActivityInboundCallsInterceptor, ActivityInterceptorsFactory } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { withHeartbeat } from '../activities/heartbeat.ts';
+import { FAILURE_TYPES } from '../domain/failures.ts';
+import type { Leases } from '../store/leases.ts';
 
 /** From this attempt on, something that patience does not mend is likely, and a person should hear of it. */
 const ALARM_FROM_ATTEMPT = 10;
 
-/** A beat for every activity, and one line in the log: type, workflow, attempt, duration, and how it ended; louder when it keeps failing. */
+/** A beat and a lease for every activity, and one line in the log: type, workflow, attempt, duration, and how it ended; louder when it keeps failing. */
 export const activityFrame =
-  (log: Logger): ActivityInterceptorsFactory =>
-  (context: Context) => ({ inbound: framed(log, context) });
+  (log: Logger, leases: Pick<Leases, 'hold'> | undefined): ActivityInterceptorsFactory =>
+  (context: Context) => ({ inbound: framed(log, leases, context) });
 
-function framed(log: Logger, context: Context): ActivityInboundCallsInterceptor {
+function framed(
+  log: Logger,
+  leases: Pick<Leases, 'hold'> | undefined,
+  context: Context,
+): ActivityInboundCallsInterceptor {
   const { info } = context;
   const child = log.child({
     activity: info.activityType,
@@ -26,15 +32,20 @@ function framed(log: Logger, context: Context): ActivityInboundCallsInterceptor 
       if (info.attempt === ALARM_FROM_ATTEMPT)
         child.error('this activity has failed many times; it is tried on, and needs a look');
       try {
-        const result = await withHeartbeat(context, () => next(input));
+        const work = (): Promise<unknown> => next(input);
+        const result = await withHeartbeat(context, () => leases?.hold(work) ?? work());
         child.debug({ durationMs: durationMs() }, 'activity done');
         return result;
       } catch (error) {
         const how = { durationMs: durationMs(), err: error };
         if (context.cancellationSignal.aborted) child.info(how, 'activity cancelled');
-        else child.warn(how, 'activity failed');
+        else child[isWaitForRoom(error) ? 'debug' : 'warn'](how, 'activity failed');
         throw error;
       }
     },
   };
 }
+
+/** The gate has told the person already, once; every slot asks again every few seconds. */
+const isWaitForRoom = (error: unknown): boolean =>
+  (error as { readonly type?: unknown } | null)?.type === FAILURE_TYPES.noDisk;

@@ -8,6 +8,7 @@ import type {
   SandboxActivities,
 } from '../activities/types.ts';
 import type { QueueRole } from '../domain/messages.ts';
+import type { Leases } from '../store/leases.ts';
 import { activityFrame } from './interceptor.ts';
 import { workerOptions } from './options.ts';
 import type { WorkerPlace } from './options.ts';
@@ -38,8 +39,10 @@ export async function startWorkers(options: {
   readonly activities: ActivitiesByRole;
   readonly bundle: WorkflowBundleOption;
   readonly log: Logger;
+  /** Activities hold a lease while they run; without a store that is swept there is nothing to lease. */
+  readonly leases?: Pick<Leases, 'hold'>;
 }): Promise<RunningWorkers> {
-  const { roles, connection, place, activities, bundle, log } = options;
+  const { roles, connection, place, activities, bundle, log, leases } = options;
   const workers: Worker[] = [];
   for (const role of roles)
     workers.push(
@@ -47,7 +50,7 @@ export async function startWorkers(options: {
         connection,
         ...workerOptions(role, place),
         activities: { ...activities[role] },
-        interceptors: { activity: [activityFrame(log)] },
+        interceptors: { activity: [activityFrame(log, leases)] },
         ...(role === 'control' ? { workflowBundle: bundle } : {}),
       }),
     );

@@ -3,3 +3,4 @@ export { campaign } from './campaign.ts';
 export { environment } from './environment.ts';
 export { evaluation } from './evaluation.ts';
 export { instance } from './instance.ts';
+export { janitor } from './janitor.ts';

@@ -89,3 +89,17 @@ export const llmOn = (prefix: string): LlmActivities =>
     scheduleToCloseTimeout: '24 hours',
     retry: patient,
   });
+
+/** The janitor's: nothing waits for them, so a day of patience would only pile up. */
+const hasty: Omit<ActivityOptions, 'taskQueue'> = {
+  ...watched,
+  startToCloseTimeout: '45 minutes', // as long as any run of tests
+  scheduleToCloseTimeout: '2 hours',
+  retry: patient,
+};
+
+export const janitorSandboxOn = (prefix: string): Pick<SandboxActivities, 'sweepLeft' | 'recheckGold'> =>
+  proxyActivities<SandboxActivities>({ ...on('sandbox', prefix), ...hasty });
+
+export const janitorControlOn = (prefix: string): Pick<ControlActivities, 'samplePublished'> =>
+  proxyActivities<ControlActivities>({ ...on('control', prefix), ...hasty });

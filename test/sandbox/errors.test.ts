@@ -50,7 +50,7 @@ describe('every error of the Docker daemon becomes a retryable failure that says
     [
       'a mount without a source',
       answer(400, 'invalid mount config for type "bind": bind source path does not exist: /a'),
-      'Infra',
+      'Infra.MissingMount',
       /mount's source is missing/,
     ],
     ['a container that was removed', answer(404, 'No such container: abc'), 'Infra', /container vanished/],

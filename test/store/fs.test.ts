@@ -21,7 +21,7 @@ describe('the artefact store', () => {
     expect(await store.getText(whole)).toBe('patch\n');
     const listed = [];
     for await (const entry of store.list()) listed.push(entry);
-    expect(listed).toEqual([{ ref: whole, bytes: 6 }]);
+    expect(listed).toMatchObject([{ ref: whole, bytes: 6 }]);
     expect(await readdir(join(dir, 'tmp'))).toEqual([]);
   });
 

@@ -13,3 +13,4 @@ export const campaign = broken(real.campaign);
 export const environment = broken(real.environment);
 export const evaluation = broken(real.evaluation);
 export const instance = broken(real.instance);
+export const janitor = broken(real.janitor);

@@ -7,6 +7,7 @@ import { WORKFLOWS, scopedWorkflowId, SIGNALS, taskQueue } from '../../src/domai
 import { sourceLabel } from '../../src/domain/sourceSpec.ts';
 import { workflowIds } from '../../src/domain/ids.ts';
 import type { ArtefactRef, Rejection, RunSummary } from '../../src/domain/types.ts';
+import type { VerdictName } from '../../src/domain/verdicts.ts';
 import type { ActivitiesByRole } from '../../src/workers/main.ts';
 
 /** A made-up but well-formed ref, so that logs and histories stay readable. */
@@ -27,8 +28,8 @@ export interface StubPlan {
   readonly before?: (call: Call) => Promise<void> | void;
   /** Ids that have no runtime: the shortest life of an instance, for tests of the campaign alone. */
   readonly unresolved?: (id: string) => boolean;
-  /** Environment key that a cut-off policy resolves to; one key for all by default. */
-  readonly keyOf?: (policy: string) => string;
+  /** Environment key that a cut-off policy resolves to for an instance; one key for all by default. */
+  readonly keyOf?: (policy: string, id: string) => string;
   /** Keys in which the base's tests are broken. */
   readonly brokenKeys?: readonly string[];
   /** The key's proof, made by another instance, asks for the full variant. */
@@ -39,6 +40,10 @@ export interface StubPlan {
   readonly rejectedBefore?: (id: string) => Rejection | undefined;
   /** Ids that decideFirst rejects. */
   readonly rejected?: (id: string) => Rejection | undefined;
+  /** What gold of a published row comes to when the janitor runs it again. */
+  readonly goldVerdict?: (id: string) => VerdictName;
+  /** Ids that the janitor's sample holds. */
+  readonly sample?: readonly string[];
 }
 
 export interface Stubs {
@@ -82,7 +87,7 @@ export function createStubs(env: { readonly client: Client }, plan: StubPlan): S
           return { ok: false, rejection: { reason: 'no_runtime', detail: 'no runtime of its time' } };
         return {
           ok: true,
-          key: plan.keyOf?.(request.policy) ?? 'k'.repeat(64),
+          key: plan.keyOf?.(request.policy, request.instanceId) ?? 'k'.repeat(64),
           spec: fakeRef('spec'),
           cutoff: '2024-01-01T00:00:00Z',
           durationMs: 1,
@@ -112,6 +117,14 @@ export function createStubs(env: { readonly client: Client }, plan: StubPlan): S
         await step('evaluatePrediction', request);
         return { origin: request.index % 2 === 1 ? 'served' : 'executed', verdict: 'resolved' };
       },
+      async sweepLeft() {
+        await step('sweepLeft', {});
+        return { containers: 1, files: 2, bytes: 3 };
+      },
+      async recheckGold(request) {
+        await step('recheckGold', request);
+        return { verdict: plan.goldVerdict?.(request.instanceId) ?? 'resolved' };
+      },
     },
     llm: {
       async labelInstance(request) {
@@ -120,6 +133,15 @@ export function createStubs(env: { readonly client: Client }, plan: StubPlan): S
       },
     },
     control: {
+      async samplePublished(request) {
+        await step('samplePublished', request);
+        return (plan.sample ?? []).slice(0, request.count).map((instanceId) => ({
+          campaign: 'camp',
+          instanceId,
+          row: fakeRef(instanceId),
+          provenCanaries: null,
+        }));
+      },
       async askEnvironment(request) {
         await step('askEnvironment', request);
         await env.client.workflow.signalWithStart(WORKFLOWS.environment, {

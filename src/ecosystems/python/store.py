@@ -39,11 +39,16 @@ def read_json(path):
 
 def write_json(path, value):
     temporary = path + "." + uuid.uuid4().hex[:8] + ".tmp"
-    with open(temporary, "w") as handle:
-        json.dump(value, handle, sort_keys=True)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.rename(temporary, path)
+    try:
+        with open(temporary, "w") as handle:
+            json.dump(value, handle, sort_keys=True)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.rename(temporary, path)
+    except OSError:
+        if os.path.exists(temporary):
+            os.unlink(temporary)  # a full disk is not filled further
+        raise
 
 def walk_files(top):
     for folder, _, names in os.walk(top):
@@ -279,13 +284,18 @@ def realise():
     envs = ROOT + ("/envs" if kind == "pruned" else "/envs-full")
     final = envs + "/" + request["key"]
     marker = final + ".json"
+    os.makedirs(ROOT + "/locks", exist_ok=True)
     def finished():
-        found = read_json(marker)
-        return dict(found, status="ok", served=True) if found and os.path.isdir(final) else None
+        with open(ROOT + "/locks/sweep.lock", "a+") as sweep:
+            fcntl.flock(sweep, fcntl.LOCK_SH)  # gc sees it as young, or took it before
+            found = read_json(marker)
+            if not found or not os.path.isdir(final):
+                return None
+            os.utime(marker)
+            return dict(found, status="ok", served=True)
     found = finished()
     if found:
         return found
-    os.makedirs(ROOT + "/locks", exist_ok=True)
     with open(ROOT + "/locks/fill.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = finished()

@@ -2,13 +2,13 @@
  * What a candidate patch makes of the base tree, worked out on git objects alone: nothing of the patch is executed or written
  * to a disk of ours, and the row's protected paths are taken out before anything enters a sandbox.
  */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Mirror } from '../../sources/types.ts';
 import type { RawChange } from '../../sources/gitParse.ts';
 import { parseCatFileBatch, parseRawDiff } from '../../sources/gitParse.ts';
 import { git, gitOk, gitText } from '../../sources/gitRun.ts';
+import { scratchDirectory } from '../../store/temporary.ts';
 
 export interface ChangedFile {
   readonly path: string;
@@ -90,7 +90,7 @@ async function withObjects<T>(
   mirror: Mirror,
   work: (env: Readonly<Record<string, string>>) => Promise<T>,
 ): Promise<T> {
-  const directory = await mkdtemp(join(tmpdir(), 'repoforge-apply-'));
+  const directory = await scratchDirectory('apply');
   try {
     await mkdir(join(directory, 'objects'));
     return await work({
