@@ -95,5 +95,6 @@ async function planOf({ store }: SandboxDeps, request: RunRequest): Promise<RunP
     limits: request.limits,
     makeCanaryPoolOf: request.makeCanaryPool ? scope : null,
     canaries: request.canaries,
+    ...(request.repeat === undefined ? {} : { repeat: request.repeat }),
   };
 }

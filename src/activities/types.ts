@@ -75,6 +75,7 @@ export interface RunRequest extends StageOf {
   readonly makeCanaryPool: boolean;
   /** JSON artefact of `PlantedCanary[]`. */
   readonly canaries: ArtefactRef | null;
+  readonly repeat?: 'ended' | 'failed';
 }
 
 export interface LeakRequest extends StageOf {

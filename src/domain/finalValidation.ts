@@ -35,7 +35,7 @@ export interface Acceptance {
 
 /**
  * Decides from all runs. A test whose status differs between runs of the same kind, or between health and before in a file
- * that the change leaves alone, is quarantined: in neither list. A FAIL_TO_PASS test that wavers rejects the instance. Then
+ * that the change leaves alone, or when it was run again in one container, is quarantined: in neither list. A FAIL_TO_PASS test that wavers rejects the instance. Then
  * nop must score 0 and never be called tampered, and gold must score 1, else it is not an instance.
  */
 export function decideFinal(
@@ -89,7 +89,7 @@ function describe(grade: Grade | undefined): string {
 
 /** Ids whose status differs between runs that should agree. `failed` and `error` are one: a broken fixture may say either. */
 function waveringTests(input: FinalInput): ReadonlySet<string> {
-  const wavering = new Set<string>();
+  const wavering = new Set([...input.befores, ...input.afters].flatMap(({ unsteady }) => unsteady ?? []));
   const own = (records: readonly RunRecord[], planted: readonly (readonly PlantedCanary[])[]) =>
     records.map((record, index) => withoutCanaries(record.tests, planted[index] ?? []));
   const befores = own(input.befores, input.plantedByRun.befores);

@@ -211,6 +211,8 @@ export interface RunPlan {
   readonly makeCanaryPoolOf: readonly string[] | null;
   /** JSON artefact of `PlantedCanary[]`; null for none. */
   readonly canaries: ArtefactRef | null;
+  /** Run the tests again in the same container when the run ended, or when a test of it failed; absent = once is enough. */
+  readonly repeat?: 'ended' | 'failed';
 }
 
 export type RunOutcome =
@@ -238,6 +240,9 @@ export interface RunRecord {
   /** JSON artefact of `Canary[]` when the plan asked for a pool. */
   readonly canaryPool: ArtefactRef | null;
   readonly planted: ArtefactRef | null;
+  /** How often the tests were run again, and which of them then had another status; absent where the plan did not ask. */
+  readonly repetitions?: number;
+  readonly unsteady?: readonly string[];
   /** One sentence on what went wrong outside the tests; '' if nothing did. */
   readonly note: string;
   /** Paths of the patch that were dropped because they are protected. */

@@ -91,6 +91,7 @@ export interface FirstInput {
  * Decides from one run without and one run with gold. FAIL_TO_PASS: fails before, passes after, in a file of the test
  * patch. A test that does not exist before although its file is collected is in neither list: its id was made by the source
  * (parameters over an export list), and nothing shows that it fails. PASS_TO_PASS: passes in both.
+ * A test that had another status when it was run again is in neither list, and rejects the candidate as FAIL_TO_PASS.
  */
 export function decideFirst(input: FirstInput): FirstDecision | FirstRejection {
   const unusable = judgeOutcomes(input);
@@ -115,10 +116,14 @@ export function decideFirst(input: FirstInput): FirstDecision | FirstRejection {
   }
   const all = sortedIds([...failToPass, ...collectionFailToPass]);
   if (all.length === 0) return rejectEmpty(input, brokenFiles, versionOnly);
+  const unsteady = new Set([...(before.unsteady ?? []), ...(after.unsteady ?? [])]);
+  const shaky = all.filter((id) => unsteady.has(id));
+  if (shaky.length > 0)
+    return no('flaky', `FAIL_TO_PASS wavers when it is run again: ${shaky.join(', ')}`, false);
   return {
     kind: 'continue',
     failToPass: all,
-    passToPass: sortedIds(passToPass),
+    passToPass: sortedIds(passToPass.filter((id) => !unsteady.has(id))),
     collectionFailToPass: sortedIds(collectionFailToPass),
   };
 }

@@ -58,7 +58,7 @@ export async function validateIn(life: Life, ground: Ground): Promise<AttemptEnd
   if (!scope.ok) return ended(attempt, 'scope', scope);
 
   life.show('runs', `${scope.files} test files`);
-  const round1 = { scope: scope.scope, makeCanaryPool: true };
+  const round1 = { scope: scope.scope, makeCanaryPool: true, repeat: true };
   let before: RunSummary | undefined;
   if (patched('before-first')) {
     // most candidates that fail here fail by this run alone, and it may be a long one
@@ -123,11 +123,22 @@ async function provenHealth(attempt: Attempt): Promise<ArtefactRef> {
 interface Round {
   readonly scope: ArtefactRef;
   readonly makeCanaryPool?: boolean;
+  /** Run the tests again in the same container, to see which of them waver. */
+  readonly repeat?: boolean;
   readonly canaries?: { readonly before: ArtefactRef | null; readonly after: ArtefactRef | null };
 }
 
-const runBefore = (attempt: Attempt, round: 1 | 2 | 3, { scope, canaries }: Round): Promise<RunSummary> =>
-  run(attempt, `before-${round}`, { kind: 'before', scope, canaries: canaries?.before ?? null });
+const runBefore = (
+  attempt: Attempt,
+  round: 1 | 2 | 3,
+  { scope, canaries, repeat }: Round,
+): Promise<RunSummary> =>
+  run(attempt, `before-${round}`, {
+    kind: 'before',
+    scope,
+    canaries: canaries?.before ?? null,
+    ...(repeat === true ? { repeat: 'failed' } : {}), // without a failing test there is nothing to mend
+  });
 
 /** One run before and one after gold, side by side; the first may be there already. */
 async function pair(attempt: Attempt, round: 1 | 2 | 3, what: Round, known?: RunSummary): Promise<PoolRuns> {
@@ -139,6 +150,7 @@ async function pair(attempt: Attempt, round: 1 | 2 | 3, what: Round, known?: Run
       scope: what.scope,
       makeCanaryPool: what.makeCanaryPool ?? false,
       canaries: what.canaries?.after ?? null,
+      ...(what.repeat === true ? { repeat: 'ended' } : {}),
     }),
   ]);
   return { before: before.record, after: after.record };

@@ -55,7 +55,8 @@ export const TINY_FIXES = [
   },
 ] as const;
 
-function pyproject(more: string): string {
+/** pyproject.toml of the project in `src/`, with `more` sections. */
+export function pyproject(more: string): string {
   return `[build-system]
 requires = ["setuptools"]
 build-backend = "setuptools.build_meta"
@@ -75,30 +76,48 @@ testpaths = ["tests"]
 }
 
 /** Writes the project's repository; returns its commits, oldest first (a base, then one per fix). */
-export async function makeTinyRepository(dir: string): Promise<readonly string[]> {
+export const makeTinyRepository = (dir: string): Promise<readonly string[]> =>
+  makeRepository(dir, [
+    {
+      message: 'start',
+      files: {
+        'pyproject.toml': pyproject(''),
+        'src/tiny/__init__.py': '',
+        'src/tiny/calc.py': 'def add(a, b):\n    return a - b\n\n\ndef sub(a, b):\n    return b - a\n',
+        'tests/test_calc.py': 'from tiny.calc import add\n\n\ndef test_zero():\n    assert add(0, 0) == 0\n',
+      },
+    },
+    ...TINY_FIXES,
+  ]);
+
+interface FixtureCommit {
+  readonly message: string;
+  /** Text by path; what earlier commits wrote stays. */
+  readonly files: Readonly<Record<string, string>>;
+}
+
+/** Makes a repository with these commits, a day apart, at most nine; returns their ids, oldest first. */
+export async function makeRepository(
+  dir: string,
+  history: readonly FixtureCommit[],
+): Promise<readonly string[]> {
+  const git = (...args: readonly string[]) => execa('git', args, { cwd: dir });
+  await mkdir(dir, { recursive: true });
+  await git('init', '-q', '-b', 'main');
   const commits: string[] = [];
-  const commit = async (message: string, files: Readonly<Record<string, string>>): Promise<void> => {
+  for (const { message, files } of history) {
     for (const [path, text] of Object.entries(files)) {
       await mkdir(dirname(join(dir, path)), { recursive: true });
       await writeFile(join(dir, path), text);
     }
     const date = `2024-08-0${commits.length + 1}T00:00:00Z`;
     const env = { GIT_AUTHOR_DATE: date, GIT_COMMITTER_DATE: date, GIT_CONFIG_GLOBAL: '/dev/null' };
-    await execa('git', ['add', '-A'], { cwd: dir });
+    await git('add', '-A');
     await execa('git', ['-c', 'user.name=t', '-c', 'user.email=t@t', 'commit', '-qm', message], {
       cwd: dir,
       env,
     });
-    commits.push((await execa('git', ['rev-parse', 'HEAD'], { cwd: dir })).stdout.trim());
-  };
-  await mkdir(dir, { recursive: true });
-  await execa('git', ['init', '-q', '-b', 'main'], { cwd: dir });
-  await commit('start', {
-    'pyproject.toml': pyproject(''),
-    'src/tiny/__init__.py': '',
-    'src/tiny/calc.py': 'def add(a, b):\n    return a - b\n\n\ndef sub(a, b):\n    return b - a\n',
-    'tests/test_calc.py': 'from tiny.calc import add\n\n\ndef test_zero():\n    assert add(0, 0) == 0\n',
-  });
-  for (const fix of TINY_FIXES) await commit(fix.message, fix.files);
+    commits.push((await git('rev-parse', 'HEAD')).stdout.trim());
+  }
   return commits;
 }

@@ -136,6 +136,7 @@ async function runInContainer(run: Run): Promise<RunRecord> {
     fallbackScope: workspace.testModules,
     knownFiles: workspace.pythonFiles,
     limits: plan.limits,
+    repeat: plan.repeat,
     signal: context.signal,
   });
   clock.lap('testsMs');
@@ -282,6 +283,7 @@ async function recordWithArtefacts(
     log,
     junit,
     canaryPool,
+    ...tests.repeated,
     peakMemoryBytes,
   };
 }

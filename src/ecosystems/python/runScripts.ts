@@ -1,6 +1,7 @@
 /** The shell scripts of a run, and the names that they share with the orchestration. Each is one exec: a round trip costs 50 ms. */
 import { SANDBOX_PATHS } from '../../sandbox/types.ts';
 import type { TreeChange } from './workspaceChange.ts';
+import { reversedOrder } from './repetitions.ts';
 import type { RunnerConfig } from './runnerConfig.ts';
 
 const { repo, venv, environment, output, runner } = SANDBOX_PATHS;
@@ -162,8 +163,9 @@ export const runnerCommand = (config: RunnerConfig, results: readonly string[]):
 /**
  * Runs the tests as the test user, then ends whatever they left running, so that nobody writes results after the runner.
  * @param scope test files, or paths where discovery starts; empty for the runner's own discovery
+ * @param reversed the last test first
  */
-export function testScript(config: RunnerConfig, scope: readonly string[]): Script {
+export function testScript(config: RunnerConfig, scope: readonly string[], reversed = false): Script {
   const env = Object.entries(TEST_ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
   const command = runnerCommand(config, ['-o', 'junit_logging=no', `--junitxml=${RUNNER_FILES.junit}`]);
   return {
@@ -177,7 +179,7 @@ kill -KILL -1 2>/dev/null
 exit $code`,
       'tests',
       ...env,
-      ...command,
+      ...(reversed ? reversedOrder(command) : command),
       ...scope,
     ],
     env: {},

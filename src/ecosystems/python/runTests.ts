@@ -1,9 +1,11 @@
 /** The runner itself: one try in the sandbox, its few repairs of configuration, and what its end means. */
-import type { CollectionError, RunLimits, RunOutcome, TestResult } from '../../domain/types.ts';
+import type { CollectionError, RunLimits, RunOutcome, RunPlan, TestResult } from '../../domain/types.ts';
 import { fileOfTest } from '../../domain/testIds.ts';
 import type { ExecResult, Sandbox } from '../../sandbox/types.ts';
 import { SANDBOX_USERS, SANDBOX_PATHS } from '../../sandbox/types.ts';
 import { parseJunit } from './junit.ts';
+import { repeatTests } from './repetitions.ts';
+import type { Repeated } from './repetitions.ts';
 import type { RunnerConfig } from './runnerConfig.ts';
 import { OPTIONS_LEFT_OUT, withoutOptions } from './runnerConfig.ts';
 import { RUNNER_FILES, testScript } from './runScripts.ts';
@@ -24,7 +26,8 @@ export interface TestsResult {
   readonly droppedBytes: number;
   readonly junit: Buffer | null;
   readonly notes: readonly string[];
-  /** Time of the runner alone. */
+  readonly repeated: Repeated | null;
+  /** Time of the runner alone, without repetitions. */
   readonly durationMs: number;
 }
 
@@ -37,6 +40,8 @@ export interface TestsInput {
   readonly fallbackScope: readonly string[];
   readonly knownFiles: readonly string[];
   readonly limits: RunLimits;
+  /** Run the tests again when the run ended, or when a test of it failed; undefined = never. */
+  readonly repeat: RunPlan['repeat'];
   readonly signal: AbortSignal;
 }
 
@@ -61,6 +66,7 @@ export async function runTests(input: TestsInput): Promise<TestsResult> {
       const read = readResults(input, result, junit);
       return {
         ...read,
+        repeated: isToBeRepeated(input, read) ? await repeat(input, config, scope, read.tests, result) : null,
         notes: [...notes, ...read.notes],
         output: Buffer.concat(outputs),
         droppedBytes: result.droppedBytes,
@@ -72,6 +78,24 @@ export async function runTests(input: TestsInput): Promise<TestsResult> {
     ({ config, scope } = repair);
   }
 }
+
+const isToBeRepeated = ({ repeat: when }: TestsInput, { outcome, exitCode }: Read): boolean =>
+  when !== undefined && outcome === 'completed' && (exitCode === 1 || (exitCode === 0 && when === 'ended'));
+
+const repeat = (
+  input: TestsInput,
+  config: RunnerConfig,
+  scope: readonly string[],
+  tests: TestsResult['tests'],
+  { durationMs }: ExecResult,
+): Promise<Repeated> =>
+  repeatTests({ tests, durationMs }, async ({ reversed, timeoutMs }) => {
+    const result = await runOnce(input, config, scope, timeoutMs, reversed);
+    const junit = result.timedOut ? null : await readJunit(input.sandbox);
+    const read = readResults(input, result, junit);
+    const ended = read.outcome === 'completed' && (read.exitCode === 0 || read.exitCode === 1);
+    return { tests: ended ? read.tests : null, durationMs: result.durationMs };
+  });
 
 /** Writes the pinned configuration into the repository root, owned by root. */
 async function placeConfig(sandbox: Sandbox, config: RunnerConfig): Promise<void> {
@@ -88,8 +112,9 @@ async function runOnce(
   config: RunnerConfig,
   scope: readonly string[],
   timeoutMs: number,
+  reversed = false,
 ): Promise<ExecResult> {
-  const { command, env } = testScript(config, scope);
+  const { command, env } = testScript(config, scope, reversed);
   return input.sandbox.exec(command, {
     user: SANDBOX_USERS.test,
     cwd: SANDBOX_PATHS.repo,
@@ -132,7 +157,7 @@ function findRepair(
   return mended === null ? null : { config: mended, scope, note: OPTIONS_LEFT_OUT + unwanted.join(' ') };
 }
 
-type Read = Omit<TestsResult, 'output' | 'droppedBytes' | 'durationMs'>;
+type Read = Omit<TestsResult, 'output' | 'droppedBytes' | 'durationMs' | 'repeated'>;
 
 function readResults(input: TestsInput, result: ExecResult, junit: Buffer | string | null): Read {
   const nothing = {
