@@ -83,7 +83,7 @@ export function createPythonRunner(
 /** Fresh containers for a plan, and the image that they are made from. */
 interface Containers {
   readonly image: string;
-  create(): Promise<Sandbox>;
+  readonly create: () => Promise<Sandbox>;
 }
 
 async function containersFor(
