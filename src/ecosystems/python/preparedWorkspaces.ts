@@ -95,10 +95,8 @@ export function createPreparedWorkspaces(options: {
     },
     async keep(key, sandbox, versions) {
       try {
-        const trees = await Promise.all(
-          [SANDBOX_PATHS.repo, SANDBOX_PATHS.venv].map(async (path) => sandbox.getTree(path)),
-        );
-        const tar = await keepTrees(trees, Math.min(MAX_WORKSPACE_BYTES, maxBytes));
+        const paths = [SANDBOX_PATHS.repo, SANDBOX_PATHS.venv];
+        const tar = await keepTrees(sandbox, paths, Math.min(MAX_WORKSPACE_BYTES, maxBytes));
         if (tar === null) return;
         const header: Header = { sha256: sha256(tar), versions };
         await mkdir(dir, { recursive: true });

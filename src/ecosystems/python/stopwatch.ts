@@ -5,8 +5,8 @@ type Phase = Exclude<keyof Durations, 'totalMs'>;
 
 /** Wall times of a run's phases. A phase may be entered several times; its laps add up. */
 export interface Stopwatch {
-  /** Books the time since the last lap under a phase. */
-  lap(phase: Phase): void;
+  /** Books the time since the last lap under a phase, or so much of it; the rest stays for the next lap. */
+  lap(phase: Phase, ms?: number): void;
   /** The phase that was booked last, for heartbeats. */
   phase(): string;
   durations(): Durations;
@@ -18,10 +18,9 @@ export function createStopwatch(): Stopwatch {
   let lappedAt = startedAt;
   let latest = 'start';
   return {
-    lap: (phase) => {
-      const now = performance.now();
-      spent[phase] += now - lappedAt;
-      lappedAt = now;
+    lap: (phase, ms = performance.now() - lappedAt) => {
+      spent[phase] += ms;
+      lappedAt += ms;
       latest = phase;
     },
     phase: () => latest,

@@ -3,6 +3,7 @@ import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { extract, pack } from 'tar-stream';
 import type { Header, Pack } from 'tar-stream';
+import type { Sandbox } from '../../sandbox/types.ts';
 import type { TreeChange } from './workspaceChange.ts';
 
 /** Header of a written entry. */
@@ -81,8 +82,15 @@ const TAR_END_BYTES = 1024;
 export const joinTars = (first: Buffer, last: Buffer): Buffer =>
   Buffer.concat([first.subarray(0, first.length - TAR_END_BYTES), last]);
 
-/** Trees out of a sandbox as one tar for `/`, owners and modes as they are there; null when that is over `maxBytes`. */
-export async function keepTrees(trees: readonly Readable[], maxBytes: number): Promise<Buffer | null> {
+/**
+ * Trees out of a sandbox as one tar for `/`, owners and modes as they are there; null when that is over `maxBytes`. One
+ * after the other: a daemon lets a container's second archive wait until the first was read.
+ */
+export async function keepTrees(
+  sandbox: Pick<Sandbox, 'getTree'>,
+  paths: readonly string[],
+  maxBytes: number,
+): Promise<Buffer | null> {
   const out = pack();
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -91,8 +99,8 @@ export async function keepTrees(trees: readonly Readable[], maxBytes: number): P
     if (bytes <= maxBytes) chunks.push(chunk as Buffer); // the rest is read and dropped
   });
   const ended = new Promise<void>((resolve, reject) => out.once('end', resolve).once('error', reject));
-  for (const tree of trees) {
-    await copyEntries(tree, out, (header) => ({
+  for (const path of paths) {
+    await copyEntries(await sandbox.getTree(path), out, (header) => ({
       ...plain(header),
       name: header.name,
       mode: header.mode ?? 0o644,
