@@ -5,6 +5,10 @@ import { readRows, type Rows } from '../src/cli/rows.ts';
 import type { Dependencies } from '../src/setup/compose.ts';
 import { benchEnvironment } from './environment.ts';
 import { benchEvaluation } from './evaluation.ts';
+import { benchLabels } from './labels.ts';
+import { benchMining } from './mining.ts';
+import { benchOrchestration } from './orchestration.ts';
+import type { ServerKind } from './peer/temporalServer.ts';
 import { reportJson, reportText, type BenchReport } from './report.ts';
 import { benchStorage } from './storage.ts';
 import { sampled } from './support.ts';
@@ -17,6 +21,9 @@ interface BenchOptions extends GlobalOptions {
   readonly sample?: number;
   readonly slots?: number;
   readonly peer: 'all' | 'none';
+  readonly repo: readonly string[];
+  readonly server: ServerKind | 'both';
+  readonly instances: number;
 }
 
 type Bench = (deps: Dependencies, rows: Rows, options: BenchOptions) => Promise<BenchReport>;
@@ -24,16 +31,40 @@ type Bench = (deps: Dependencies, rows: Rows, options: BenchOptions) => Promise<
 const BENCHES: Readonly<Record<string, Bench>> = {
   environment: (deps, rows, options) => benchEnvironment(deps, thin(rows, options), options.runs),
   evaluation: (deps, rows, options) => benchEvaluation(deps, thin(rows, options), options),
+  labels: benchLabels,
   storage: benchStorage,
   validation: (deps, rows, options) => benchValidation(deps, thin(rows, options), options),
 };
+
+type OwnBench = (
+  deps: Dependencies,
+  options: BenchOptions,
+  say: (line: string) => void,
+) => Promise<BenchReport>;
+
+/** A round takes seconds, and a median wants three. */
+const MINING_ROUNDS = 3;
+
+/** Benches that measure no campaign and need no Docker. */
+const WITHOUT_CAMPAIGN: Readonly<Record<string, OwnBench>> = {
+  mining: (deps, { repo, runs }, say) =>
+    benchMining(deps, { repos: repo, rounds: Math.max(MINING_ROUNDS, runs), say }),
+  orchestration: (deps, { server, instances }, say) =>
+    benchOrchestration(deps, {
+      servers: server === 'both' ? ['sqlite', 'postgres'] : [server],
+      instances,
+      say,
+    }),
+};
+
+const NAMES = [...Object.keys(BENCHES), ...Object.keys(WITHOUT_CAMPAIGN)].toSorted().join(', ');
 
 const thin = (rows: Rows, { sample }: BenchOptions): Rows => ({ ...rows, rows: sampled(rows.rows, sample) });
 
 /** `npm run -s bench -- NAME`: measures a finished campaign of this installation and prints medians with their machine. */
 async function main(): Promise<void> {
   const program = new Command('bench')
-    .argument('<name>', `one of ${Object.keys(BENCHES).join(', ')}`)
+    .argument('<name>', `one of ${NAMES}`)
     .option('--campaign <name>', 'a finished campaign of this installation, or a dataset.jsonl', 'demo')
     .option('--packages <names>', 'only rows of these packages or repositories, comma separated')
     .option('--runs <n>', 'rounds of every measurement', positive, 1)
@@ -47,6 +78,18 @@ async function main(): Promise<void> {
         .choices(['all', 'none'])
         .default('all'),
     )
+    .option(
+      '--repo <path>',
+      'mining: a clone or bare mirror; may be repeated',
+      (path: string, paths: readonly string[]) => [...paths, path],
+      [],
+    )
+    .addOption(
+      new Option('--server <kind>', 'orchestration: what the Temporal server keeps its data in')
+        .choices(['sqlite', 'postgres', 'both'])
+        .default('postgres'),
+    )
+    .option('--instances <n>', 'orchestration: instances of the campaign', positive, 10_000)
     .option('--state <dir>', 'state directory')
     .option('--json', 'one JSON document on stdout')
     .exitOverride()
@@ -55,11 +98,11 @@ async function main(): Promise<void> {
 }
 
 async function run(name: string, options: BenchOptions): Promise<void> {
+  const own = WITHOUT_CAMPAIGN[name];
+  if (own !== undefined) return runOwn(own, options);
   const bench = BENCHES[name];
   if (bench === undefined) {
-    throw new InvalidArgumentError(
-      `There is no bench "${name}"; benches are ${Object.keys(BENCHES).join(', ')}.`,
-    );
+    throw new InvalidArgumentError(`There is no bench "${name}"; benches are ${NAMES}.`);
   }
   const output = createOutput({ json: options.json === true });
   await withDependencies(
@@ -68,13 +111,21 @@ async function run(name: string, options: BenchOptions): Promise<void> {
     async (deps) => {
       const rows = await rowsOf(deps, options);
       output.say(
-        `Measuring ${name} on ${options.sample ?? 'the'} of ${rows.rows.length} instances of ${options.campaign}.`,
+        `Measuring ${name} on ${options.sample ?? 'all'} of ${rows.rows.length} instances of ${options.campaign}.`,
       );
       const report = await bench(deps, rows, options);
       output.result(reportJson(report), reportText(report));
     },
-    { docker: true },
+    { docker: name !== 'labels' }, // tokens are counted from what is kept
   );
+}
+
+async function runOwn(bench: OwnBench, options: BenchOptions): Promise<void> {
+  const output = createOutput({ json: options.json === true });
+  await withDependencies(options, output, async (deps) => {
+    const report = await bench(deps, options, output.say);
+    output.result(reportJson(report), reportText(report));
+  });
 }
 
 async function rowsOf(deps: Dependencies, options: BenchOptions): Promise<Rows> {

@@ -20,7 +20,8 @@ export function createLabelActivities(deps: LabelDeps): LlmActivities {
     labelInstance: (request) =>
       withWork(deps, request.campaign, (context) =>
         recorded(deps, request, async () => {
-          const input = await inputOf(deps, request.candidate, request.lists);
+          const lists = await deps.store.getJson<InstanceLists>(request.lists);
+          const input = await labelInputOf(deps, request.candidate, lists);
           const { signal, heartbeat } = context;
           const labels = await deps.labeler.label(input, { signal, heartbeat });
           return { labels: await deps.store.putJson(labels) };
@@ -30,14 +31,13 @@ export function createLabelActivities(deps: LabelDeps): LlmActivities {
 }
 
 /** Everything a labeller reads: never the hints, which a solver does not see either. */
-async function inputOf(
-  deps: LabelDeps,
+export async function labelInputOf(
+  deps: Pick<LabelDeps, 'store' | 'mirrors'>,
   candidateRef: ArtefactRef,
-  listsRef: ArtefactRef,
+  lists: Pick<InstanceLists, 'FAIL_TO_PASS' | 'PASS_TO_PASS'>,
 ): Promise<LabelInput> {
   const { store } = deps;
   const candidate = await store.getJson<Candidate>(candidateRef);
-  const lists = await store.getJson<InstanceLists>(listsRef);
   const [patch, testPatch, problemStatement] = await Promise.all([
     store.getText(candidate.patch),
     store.getText(candidate.testPatch),
