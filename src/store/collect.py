@@ -145,13 +145,14 @@ def shares(archive, alive):
     return any(inode in alive for inode, status in inodes_of(archive) if status.st_nlink > 1)
 
 def freed_by(paths):
-    """Bytes of inodes all of whose links lie in these paths."""
-    links, sizes = {}, {}
+    """Bytes of directories, and of inodes all of whose links lie in these paths."""
+    links, sizes, folders = {}, {}, 0
     for path in paths:
+        folders += sum(os.lstat(folder).st_blocks * 512 for folder, _, _ in os.walk(path))
         for inode, status in inodes_of(path):
             links[inode] = links.get(inode, 0) + 1
             sizes[inode] = (status.st_blocks * 512, status.st_nlink)
-    return sum(size for inode, (size, total) in sizes.items() if links[inode] >= total)
+    return folders + sum(size for inode, (size, total) in sizes.items() if links[inode] >= total)
 
 def drop_pointers(cache):
     """uv's entries for wheels whose archive is gone, and the index pages of packages that have none left."""
