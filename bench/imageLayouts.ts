@@ -6,56 +6,48 @@ import { followProgress } from '../src/sandbox/bootstrap.ts';
 import { connectDocker } from '../src/sandbox/docker.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../src/sandbox/types.ts';
 import type { Dependencies } from '../src/setup/compose.ts';
-import { exportImages, imageDependencies, removeImages } from './images.ts';
+import { imageDependencies, removeImages } from './images.ts';
 import { benchContext } from './support.ts';
 
 const LIMITS = { memoryBytes: 4 * 1024 ** 3, pids: 512, cpus: 2 };
 const PACK_TIMEOUT_MS = 600_000;
 const MAX_LAYER_BYTES = 4 * 1024 ** 3;
 
-/** Bytes of one image as the daemon counts them: files of its layers, uncompressed. */
+/** What one image holds over its base image, and with it. */
 export interface ImageSize {
   readonly instance: string;
-  /** Layers over the base image: what this image alone holds. */
+  /** Layers over the base image, as the daemon counts them: file sizes, uncompressed. */
   readonly ownBytes: number;
-  /** With the base image. */
+  /** The same files in whole blocks, as a disk holds them, measured inside a container of the image. */
+  readonly ownAllocatedBytes: number;
+  /** As the daemon counts it, with the base image. */
   readonly bytes: number;
 }
 
-/** The two usual layouts, built for a sample of instances and looked at. */
-export interface Layouts {
-  /** One image per task with the whole environment inside. */
-  readonly perInstance: readonly ImageSize[];
-  /** One image per environment; the workspace is made when a task starts. `instances`: of all rows that use it. */
-  readonly perEnvironment: readonly (ImageSize & { readonly instances: number })[];
-}
-
-/** Builds both layouts for the sample, from the same environment files that ours uses, and removes what it built. */
-export async function measureLayouts(
+/** One image per task with the whole environment inside: built for each row, measured and removed. */
+export async function measureFlatImages(
   deps: Dependencies,
   rows: readonly InstanceRow[],
-  sample: readonly InstanceRow[],
-): Promise<Layouts> {
-  const { made } = await exportImages(deps, sample); // environment ← workspace: the lower part is the second layout
-  try {
-    const environments = Map.groupBy(sample, environmentName);
-    const perEnvironment = [];
-    for (const [name, [row]] of environments)
-      if (row !== undefined)
-        perEnvironment.push({
-          ...(await sizeOf(deps, row, name)),
-          instances: rows.filter((other) => environmentName(other) === name).length,
-        });
-    const perInstance = [];
-    for (const row of sample) perInstance.push(await buildFlat(deps, row));
-    return { perInstance, perEnvironment };
-  } finally {
-    await removeImages(made);
-  }
+): Promise<readonly ImageSize[]> {
+  const sizes: ImageSize[] = [];
+  for (const row of rows) sizes.push(await buildFlat(deps, row));
+  return sizes;
 }
 
-const environmentName = ({ environment: { key, variant } }: InstanceRow): string =>
-  environmentImage(key, variant);
+/**
+ * One image per environment, the workspace made when a task starts: the lower part of the exported images, which must be
+ * there, for every environment of these rows.
+ */
+export async function measureEnvironmentImages(
+  deps: Dependencies,
+  rows: readonly InstanceRow[],
+): Promise<readonly ImageSize[]> {
+  const nameOf = ({ environment: { key, variant } }: InstanceRow): string => environmentImage(key, variant);
+  const sizes: ImageSize[] = [];
+  for (const [name, row] of new Map(rows.map((one) => [nameOf(one), one])))
+    sizes.push(await sizeOf(deps, row, name, [SANDBOX_PATHS.environment]));
+  return sizes;
+}
 
 /**
  * An image as one Dockerfile per task makes it: `FROM base`, the environment's packages, the repository and its install.
@@ -74,7 +66,8 @@ async function buildFlat(deps: Dependencies, row: InstanceRow): Promise<ImageSiz
   const stream = context as unknown as NodeJS.ReadableStream; // a stream of streamx, which lacks three legacy methods
   await followProgress(docker, await docker.buildImage(stream, { t: name, forcerm: true, nocache: true }));
   try {
-    return await sizeOf(deps, row, name);
+    const { environment: packages, repo, venv } = SANDBOX_PATHS;
+    return await sizeOf(deps, row, name, [packages, repo, venv]);
   } finally {
     await removeImages([name]);
   }
@@ -116,12 +109,38 @@ async function layersOf(
 const baseOf = ({ baseImages }: Dependencies, { environment: e }: InstanceRow): Promise<string> =>
   baseImages.ensure(e.base, e.runtime_version, e.system_packages);
 
-async function sizeOf(deps: Dependencies, row: InstanceRow, name: string): Promise<ImageSize> {
+async function sizeOf(
+  deps: Dependencies,
+  row: InstanceRow,
+  name: string,
+  folders: readonly string[],
+): Promise<ImageSize> {
   const docker = connectDocker();
   const base = await docker.getImage(await baseOf(deps, row)).inspect();
   const image = await docker.getImage(name).inspect();
   const shared = base.RootFS.Layers ?? [];
   if (!shared.every((layer, index) => image.RootFS.Layers?.[index] === layer))
     throw new Error(`${name} does not stand on the base image of ${row.instance_id}`);
-  return { instance: row.instance_id, ownBytes: image.Size - base.Size, bytes: image.Size };
+  return {
+    instance: row.instance_id,
+    ownBytes: image.Size - base.Size,
+    ownAllocatedBytes: await allocatedIn(deps, name, folders),
+    bytes: image.Size,
+  };
+}
+
+async function allocatedIn(deps: Dependencies, image: string, folders: readonly string[]): Promise<number> {
+  const { owner } = benchContext(deps);
+  const sandbox = await deps.driver.create({ image, owner, network: 'none', limits: LIMITS, mounts: [] });
+  try {
+    const { exitCode, stdout } = await sandbox.exec(['du', '-cs', '--block-size=1', ...folders], {
+      user: SANDBOX_USERS.root,
+      timeoutMs: PACK_TIMEOUT_MS,
+    });
+    const total = /^(\d+)\s+total$/m.exec(stdout.toString('utf8'))?.[1];
+    if (exitCode !== 0 || total === undefined) throw new Error(`${image} could not be measured`);
+    return Number(total);
+  } finally {
+    await sandbox.destroy();
+  }
 }

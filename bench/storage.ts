@@ -4,14 +4,14 @@ import type { Dependencies } from '../src/setup/compose.ts';
 import { measureStorage, type CampaignStorage, type StorageReport } from '../src/store/storage.ts';
 import type { ArtefactStore } from '../src/store/types.ts';
 import { exportImages, removeImages } from './images.ts';
-import { measureLayouts, type Layouts } from './imageLayouts.ts';
+import { measureEnvironmentImages, measureFlatImages, type ImageSize } from './imageLayouts.ts';
 import { startRegistry } from './peer/registry.ts';
-import { machineLine, median, type BenchReport } from './report.ts';
+import { machineLine, type BenchReport } from './report.ts';
 import { sampled, sum } from './support.ts';
 
 export interface StorageBenchOptions {
   readonly campaign: string;
-  /** Instances whose images are built in both layouts. */
+  /** Instances that get an image of their own, with everything inside. */
   readonly sample?: number;
   /** `none` leaves image layouts and registry out. */
   readonly peer: 'all' | 'none';
@@ -22,7 +22,7 @@ const BLOCK_BYTES = 4096; // what a small file takes on disk
 
 /**
  * What a campaign's published instances take on disk, part by part, against what images of the same instances take: one
- * for each, one for each environment (both built for a sample and looked at), and all exported ones in a real registry.
+ * for each (built for a sample), one for each environment, and all exported ones in a real registry.
  */
 export async function benchStorage(
   deps: Dependencies,
@@ -38,9 +38,8 @@ export async function benchStorage(
   if (campaign === undefined) throw new Error('nothing was measured');
   const artefacts = await artefactsOf(deps.store, rows);
   const sample = sampled(rows.rows, options.sample ?? DEFAULT_SAMPLE);
-  const layouts = options.peer === 'none' ? null : await measureLayouts(deps, rows.rows, sample);
-  const registry = options.peer === 'none' ? null : await measureRegistry(deps, rows);
-  return reportOf(report, campaign, artefacts, layouts, registry);
+  const images = options.peer === 'none' ? null : await measureImages(deps, rows.rows, sample);
+  return reportOf(report, campaign, artefacts, images);
 }
 
 interface ArtefactBytes {
@@ -75,16 +74,21 @@ async function artefactsOf(store: ArtefactStore, { rows, evidence }: Rows): Prom
   };
 }
 
-interface RegistryBytes {
-  readonly total: number;
-  /** Of these the base images. */
-  readonly base: number;
+/** What images of the same instances hold, in three forms. */
+interface Images {
+  /** One per task with everything inside; of the sample. */
+  readonly flat: readonly ImageSize[];
+  /** One per environment; all of them. */
+  readonly environments: readonly ImageSize[];
+  /** Blobs of all exported images in a registry, and of these the base images'. */
+  readonly registry: { readonly total: number; readonly base: number };
 }
 
-/** Pushes the base images, then every exported image, into a registry and counts its blobs. */
-async function measureRegistry(deps: Dependencies, { rows }: Rows): Promise<RegistryBytes> {
+/** Builds what is missing, looks at it, pushes base images and then every exported image, and removes what was built. */
+async function measureImages(deps: Dependencies, rows: Rows['rows'], sample: Rows['rows']): Promise<Images> {
   const { images, made } = await exportImages(deps, rows);
   try {
+    const environments = await measureEnvironmentImages(deps, rows);
     await using registry = await startRegistry(deps.settings.cacheDir);
     const bases = new Set<string>();
     for (const { environment: e } of rows)
@@ -92,7 +96,11 @@ async function measureRegistry(deps: Dependencies, { rows }: Rows): Promise<Regi
     for (const image of bases) await registry.push(image);
     const base = await registry.blobBytes();
     for (const { image } of images) await registry.push(image);
-    return { total: await registry.blobBytes(), base };
+    return {
+      flat: await measureFlatImages(deps, sample),
+      environments,
+      registry: { total: await registry.blobBytes(), base },
+    };
   } finally {
     await removeImages(made);
   }
@@ -102,8 +110,7 @@ function reportOf(
   report: StorageReport,
   campaign: CampaignStorage,
   artefacts: ArtefactBytes,
-  layouts: Layouts | null,
-  registry: RegistryBytes | null,
+  images: Images | null,
 ): BenchReport {
   const { instances, environmentBytes, datasetBytes, mirrorBytes, baseImageBytes } = campaign;
   const each = (bytes: number): number => Math.round(bytes / instances);
@@ -112,10 +119,10 @@ function reportOf(
     bench: 'storage',
     figure: each(unique),
     unit: 'bytes per instance',
-    what: 'unique_bytes_per_instance: environments (every inode once; those of other campaigns in part), dataset, git mirrors and the artefacts that an evaluation needs, over base images, ÷ instances; with_base: base images too. Allocated bytes. image_per_*: bytes of the built images’ own layers, over the base image, per instance; from the same (pruned) environments. registry: compressed blobs of all exported images, base images included',
+    what: 'unique_bytes_per_instance: environments (every inode once; those of other campaigns in part), dataset, git mirrors and the artefacts that an evaluation needs, over base images, ÷ instances; with_base: base images too. Allocated bytes. image_per_*: the built images’ own layers over the base image, per instance, as docker inspect counts them (file sizes; allocated: in whole blocks, as ours), from the same pruned files as ours; image_per_instance_whole: one image with its base. registry: compressed blobs of all exported images, base images included',
     target: 'unique <= 5 MB, with base <= 10 MB, from 60 instances on',
     machine: machineLine(),
-    runs: [{ ...campaign }, ...sizesOf(layouts)],
+    runs: [{ ...campaign }, ...sizesOf(images)],
     more: {
       instances,
       environments: campaign.environments,
@@ -132,41 +139,40 @@ function reportOf(
       working_cache_bytes: report.packageStore.workingBytes,
       copy_fallback_bytes: report.packageStore.copiedBytes,
       installation_total_bytes: report.totalBytes,
-      ...layoutFigures(layouts, baseImageBytes, instances),
-      registry_bytes_total: registry?.total ?? null,
-      registry_bytes_per_instance: registry === null ? null : each(registry.total),
-      registry_base_bytes: registry?.base ?? null,
+      ...imageFigures(images, baseImageBytes, instances),
     },
   };
 }
 
-function layoutFigures(
-  layouts: Layouts | null,
+function imageFigures(
+  images: Images | null,
   baseBytes: number,
   instances: number,
 ): Readonly<Record<string, number | null>> {
-  if (layouts === null) return { image_per_instance_bytes: null, image_per_environment_bytes: null };
-  const { perInstance, perEnvironment } = layouts;
-  const own = (images: readonly { readonly ownBytes: number }[], among: number): number =>
-    Math.round(sum(images.map(({ ownBytes }) => ownBytes)) / among);
-  const covered = sum(perEnvironment.map((image) => image.instances));
-  const flat = own(perInstance, perInstance.length);
-  const shared = own(perEnvironment, covered);
+  if (images === null) return { image_per_instance_bytes: null, image_per_environment_bytes: null };
+  const { flat, environments, registry } = images;
+  const own = (sizes: readonly ImageSize[], among: number, of: keyof Omit<ImageSize, 'instance'>): number =>
+    Math.round(sum(sizes.map((size) => size[of])) / among);
+  const perInstance = own(flat, flat.length, 'ownBytes');
+  const perEnvironment = own(environments, instances, 'ownBytes');
   const base = Math.round(baseBytes / instances);
   return {
-    image_per_instance_bytes: flat,
-    image_per_instance_with_base_bytes: flat + base,
-    image_per_instance_whole_bytes_p50: median(perInstance.map(({ bytes }) => bytes)),
-    image_per_environment_bytes: shared,
-    image_per_environment_with_base_bytes: shared + base,
-    image_per_environment_own_bytes_p50: median(perEnvironment.map(({ ownBytes }) => ownBytes)),
-    sampled_instances: perInstance.length,
-    sampled_environments: perEnvironment.length,
-    instances_of_sampled_environments: covered,
+    image_per_instance_bytes: perInstance,
+    image_per_instance_allocated_bytes: own(flat, flat.length, 'ownAllocatedBytes'),
+    image_per_instance_with_base_bytes: perInstance + base,
+    image_per_instance_whole_bytes: own(flat, flat.length, 'bytes'),
+    image_per_environment_bytes: perEnvironment,
+    image_per_environment_allocated_bytes: own(environments, instances, 'ownAllocatedBytes'),
+    image_per_environment_with_base_bytes: perEnvironment + base,
+    sampled_instances: flat.length,
+    environment_images: environments.length,
+    registry_bytes_total: registry.total,
+    registry_bytes_per_instance: Math.round(registry.total / instances),
+    registry_base_bytes: registry.base,
   };
 }
 
-const sizesOf = (layouts: Layouts | null): BenchReport['runs'] => [
-  ...(layouts?.perInstance ?? []).map((image) => ({ layout: 'image per instance', ...image })),
-  ...(layouts?.perEnvironment ?? []).map((image) => ({ layout: 'image per environment', ...image })),
+const sizesOf = (images: Images | null): BenchReport['runs'] => [
+  ...(images?.flat ?? []).map((size) => ({ layout: 'image per instance', ...size })),
+  ...(images?.environments ?? []).map((size) => ({ layout: 'image per environment', ...size })),
 ];

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import type { Rows } from '../../src/cli/rows.ts';
-import type { PlantedCanary, RunRecord } from '../../src/domain/types.ts';
+import type { ArtefactRef, PlantedCanary, RunRecord } from '../../src/domain/types.ts';
+import type { RepoforgeRunReport } from '../../src/evaluation/reports.ts';
 import { exportDataset } from '../../src/export/dataset.ts';
 import { goldRunOf } from '../../src/export/goldRun.ts';
 import { parseLog, type LogParserName } from '../../src/export/logParser.ts';
@@ -86,18 +87,15 @@ export async function agreementOf(
   const disagreements: string[] = [];
   let tests = 0;
   const v5 = await parsersOf(join(theirs.dir, 'v5.jsonl'));
-  const planted = await plantedOf(deps, ours);
+  const records = await recordsOf(ours);
   for (const { instance_id: id } of rows.rows) {
     const resolved = [ours, theirs].map(({ resolvedIds }) => resolvedIds.includes(id));
     if (resolved[0] !== resolved[1])
       disagreements.push(`${id}: resolved by us ${resolved[0]}, by it ${resolved[1]}`);
     const parser = v5.get(id);
     if (parser === undefined) throw new Error(`${id} was not exported`);
-    const isOurs = planted.get(id) ?? (() => false);
-    const [own, other] = await Promise.all([
-      readTests(ours, id, parser, (name) => !isOurs(name)),
-      readTests(theirs, id, parser, () => true),
-    ]);
+    const own = await ownTests(deps, records.get(id) ?? null, parser);
+    const other = await theirTests(theirs, id, parser);
     const differing = [...new Set([...own.keys(), ...other.keys()])].filter(
       (name) => own.get(name) !== other.get(name),
     );
@@ -123,35 +121,34 @@ async function parsersOf(dataset: string): Promise<ReadonlyMap<string, LogParser
   );
 }
 
-/** Per instance: whether a name in its log is a canary of this run. */
-async function plantedOf(
-  deps: Dependencies,
-  run: CommandRun,
-): Promise<ReadonlyMap<string, (name: string) => boolean>> {
-  const report = JSON.parse(await textOf(join(run.dir, 'repoforge.json'))) as {
-    readonly instances: readonly {
-      readonly instance_id: string;
-      readonly record: `sha256:${string}` | null;
-    }[];
-  };
-  const entries = report.instances.map(async ({ instance_id: id, record }) => {
-    const { planted } = record === null ? { planted: null } : await deps.store.getJson<RunRecord>(record);
-    const canaries = planted === null ? [] : await deps.store.getJson<readonly PlantedCanary[]>(planted);
-    const names = canaries.map(({ canary, name }) => `${canary.prefix}${name}`);
-    const isPlanted = (name: string): boolean =>
-      names.some((one) => name === one || name.startsWith(`${one}[`));
-    return [id, isPlanted] as const;
-  });
-  return new Map(await Promise.all(entries));
+async function recordsOf(run: CommandRun): Promise<ReadonlyMap<string, ArtefactRef | null>> {
+  const { instances } = JSON.parse(await textOf(join(run.dir, 'repoforge.json'))) as RepoforgeRunReport;
+  return new Map(instances.map(({ instance_id: id, record }) => [id, record]));
 }
 
-async function readTests(
+/** Tests of our run as the parser reads its raw log, without the canaries that were planted in it. */
+async function ownTests(
+  { store }: Dependencies,
+  ref: ArtefactRef | null,
+  parser: LogParserName,
+): Promise<ReadonlyMap<string, string>> {
+  const record = ref === null ? null : await store.getJson<RunRecord>(ref);
+  if (record === null || record.log === null) return new Map();
+  const planted =
+    record.planted === null ? [] : await store.getJson<readonly PlantedCanary[]>(record.planted);
+  const canaries = planted.map(({ canary, name }) => `${canary.prefix}${name}`);
+  const isCanary = (name: string): boolean =>
+    canaries.some((canary) => name === canary || name.startsWith(`${canary}[`));
+  const log = await store.getText(record.log);
+  return new Map([...parseLog(parser, log)].filter(([name]) => !isCanary(name)));
+}
+
+async function theirTests(
   { dir, runId }: CommandRun,
   id: string,
   parser: LogParserName,
-  wanted: (name: string) => boolean,
 ): Promise<ReadonlyMap<string, string>> {
   const log = await textOf(join(dir, 'logs', 'run_evaluation', runId, 'gold', id, 'test_output.txt'));
   const between = log.split('>>>>> Start Test Output')[1]?.split('>>>>> End Test Output')[0] ?? '';
-  return new Map([...parseLog(parser, between)].filter(([name]) => wanted(name)));
+  return parseLog(parser, between);
 }
