@@ -21,10 +21,38 @@ export interface Caps {
   readonly overall: number | null;
 }
 
+/** Positions of entries by source, each list ascending: how many come before a place is found by search, not by a walk. */
+export type OrderedPositions = readonly (readonly number[])[];
+
 /** Positions of a campaign's entries, by how far they are. */
 export interface Positions {
-  readonly accepted: readonly number[];
-  readonly running: readonly number[];
+  readonly accepted: OrderedPositions;
+  readonly running: OrderedPositions;
+}
+
+/** Sorts positions into one ascending list per source. */
+export function ordered(sourceCount: number, positions: Iterable<number>): number[][] {
+  const lists = Array.from({ length: sourceCount }, (): number[] => []);
+  for (const position of positions) lists[position % sourceCount]?.push(position);
+  for (const list of lists) list.sort((a, b) => a - b);
+  return lists;
+}
+
+/** Puts one more position into its place. Entries end about in order, so it is near the end of its list. */
+export function insertOrdered(lists: readonly number[][], position: number): void {
+  const list = lists[position % lists.length];
+  list?.splice(countBefore(list, position), 0, position);
+}
+
+/** How many of an ascending list are smaller. */
+function countBefore(list: readonly number[], position: number): number {
+  let low = 0;
+  for (let high = list.length; low < high;) {
+    const middle = (low + high) >> 1;
+    if ((list[middle] ?? Infinity) < position) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Place of entry k of a source in the campaign's one order. */
@@ -42,20 +70,22 @@ export function wanted(
   weight: number,
 ): boolean {
   if (!capped(caps)) return true;
-  const expected = caps.perSource.map(() => 0);
-  const count = (positions: readonly number[], each: number): void => {
-    for (const other of positions)
-      if (other < position) {
-        const source = other % expected.length;
-        expected[source] = (expected[source] ?? 0) + each;
-      }
+  const expectedOf = (source: number): number => {
+    let expected = countBefore(accepted[source] ?? [], position);
+    const ahead = weight === 0 ? 0 : countBefore(running[source] ?? [], position);
+    // one by one: a product rounds otherwise than a sum, and a replayed campaign must decide as it did
+    for (let each = 0; each < ahead; each += 1) expected += weight;
+    return expected;
   };
-  count(accepted, 1);
-  count(running, weight);
-  const source = position % expected.length;
+  const source = position % caps.perSource.length;
   const capOf = (index: number): number => caps.perSource[index] ?? Infinity;
-  const all = expected.reduce((sum, each, index) => sum + Math.min(each, capOf(index)), 0);
-  return (expected[source] ?? 0) < capOf(source) && all < (caps.overall ?? Infinity);
+  if (expectedOf(source) >= capOf(source)) return false;
+  if (caps.overall === null) return true;
+  const all = caps.perSource.reduce<number>(
+    (sum, _cap, index) => sum + Math.min(expectedOf(index), capOf(index)),
+    0,
+  );
+  return all < caps.overall;
 }
 
 /**
@@ -81,12 +111,22 @@ export function admissible(
 /** Share of the ended entries that were accepted, with one more counted as if it had been: hopeful while little is known. */
 function yieldSoFar(sources: readonly SourceState[], { accepted, running }: Positions): number {
   const admitted = sources.reduce((sum, source) => sum + source.admitted, 0);
-  return Math.min(1, (accepted.length + 1) / (admitted - running.length + 1));
+  return Math.min(1, (lengthOf(accepted) + 1) / (admitted - lengthOf(running) + 1));
 }
 
+const lengthOf = (lists: OrderedPositions): number => lists.reduce((sum, list) => sum + list.length, 0);
+
 /** Positions of running entries that can no longer be published. */
-export const surplusOf = (caps: Caps, positions: Positions): readonly number[] =>
-  positions.running.filter((position) => !wanted(position, caps, positions, 0));
+export function surplusOf(caps: Caps, positions: Positions): readonly number[] {
+  const { accepted, running } = positions;
+  const full = (source: number): boolean =>
+    (accepted[source]?.length ?? 0) >= (caps.perSource[source] ?? Infinity);
+  const reached = lengthOf(accepted) >= (caps.overall ?? Infinity);
+  // below its caps nothing is surplus: the usual case, and the one that a long campaign is in at every end of a child
+  return running.flatMap((list, source) =>
+    reached || full(source) ? list.filter((position) => !wanted(position, caps, positions, 0)) : [],
+  );
+}
 
 /**
  * The entries that are published: per source the first of its cap, then the first of the overall cap, in the one order.

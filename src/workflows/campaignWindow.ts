@@ -1,6 +1,6 @@
 /** The campaign's state as plain data with small verbs: no Temporal calls, so that it reads like the arithmetic it is. */
 import type { PageEntry } from '../activities/types.ts';
-import { admissible, capped, surplusOf } from '../domain/admission.ts';
+import { admissible, capped, insertOrdered, ordered, surplusOf } from '../domain/admission.ts';
 import type { Caps, Positions } from '../domain/admission.ts';
 import { MAX_WIDTH } from '../domain/messages.ts';
 import { sourceLabel } from '../domain/sourceSpec.ts';
@@ -41,7 +41,8 @@ export interface Window {
   /** Pages on their way, by source. */
   readonly fetching: Map<number, Promise<void>>;
   readonly running: Map<string, RunningInstance>;
-  readonly acceptedPositions: number[];
+  /** Positions of accepted instances by source; kept only under a cap. */
+  readonly accepted: readonly number[][];
   counts: FunnelCounts;
   failedSources: readonly FailedSource[];
   readonly runNumber: number;
@@ -84,7 +85,7 @@ export function newWindow(input: CampaignInput, admitsAhead: boolean): Window {
     pages: new Map(),
     fetching: new Map(),
     running: new Map((carried?.running ?? []).map((instance) => [instance.id, instance])),
-    acceptedPositions: [...(carried?.acceptedPositions ?? [])],
+    accepted: ordered(input.sources.length, carried?.acceptedPositions ?? []),
     counts: carried?.counts ?? { mined: 0, rejected: {}, accepted: 0, containerRuns: 0 },
     failedSources: carried?.failedSources ?? [],
     runNumber: carried?.runNumber ?? 1,
@@ -105,7 +106,7 @@ export const carriedOf = (window: Window): CampaignCarried => ({
   stopping: window.stopping,
   sources: window.sources.map((source) => ({ ...source })),
   running: [...window.running.values()],
-  acceptedPositions: [...window.acceptedPositions],
+  acceptedPositions: window.accepted.flat(),
   counts: window.counts,
   failedSources: window.failedSources,
   runNumber: window.runNumber + 1,
@@ -117,9 +118,13 @@ export const room = (window: Window): number =>
     ? 0
     : Math.max(0, Math.min(window.width, MAX_WIDTH) - window.running.size);
 
+function* positionsIn(running: Window['running']): Generator<number> {
+  for (const { position } of running.values()) yield position;
+}
+
 const positionsOf = (window: Window): Positions => ({
-  accepted: window.acceptedPositions,
-  running: [...window.running.values()].map(({ position }) => position),
+  accepted: window.accepted,
+  running: ordered(window.sources.length, positionsIn(window.running)),
 });
 
 /** Sources whose next entry may be admitted, the most needed first. */
@@ -160,7 +165,7 @@ export function countResult(window: Window, position: number, result: InstanceRe
     counts.accepted += 1;
     const source = window.sources[position % window.sources.length];
     if (source !== undefined) source.accepted += 1;
-    if (capped(window.caps)) window.acceptedPositions.push(position);
+    if (capped(window.caps)) insertOrdered(window.accepted, position);
   }
   window.counts = counts;
   if (result.outcome === 'rejected') countRejection(window, result.rejection.reason);

@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { admissible, positionOf, surplusOf, withinCaps } from '../../src/domain/admission.ts';
+import {
+  admissible,
+  insertOrdered,
+  ordered,
+  positionOf,
+  surplusOf,
+  withinCaps,
+} from '../../src/domain/admission.ts';
 import type { Caps } from '../../src/domain/admission.ts';
 
 interface Simulation {
@@ -25,12 +32,18 @@ function simulate({ truth, caps, width, pick }: Simulation): {
   for (;;) {
     for (const [index, source] of sources.entries())
       source.exhausted = source.admitted >= (truth[index]?.length ?? 0);
-    const positions = { accepted: accepted.map(({ position }) => position), running };
-    for (const position of surplusOf(caps, positions)) {
+    const positions = () => ({
+      accepted: ordered(
+        sources.length,
+        accepted.map(({ position }) => position),
+      ),
+      running: ordered(sources.length, running),
+    });
+    for (const position of surplusOf(caps, positions())) {
       running.splice(running.indexOf(position), 1); // dismissed: it ends without a result
       dismissed += 1;
     }
-    const next = admissible(sources, caps, { ...positions, running })[0];
+    const next = admissible(sources, caps, positions())[0];
     const state = next === undefined ? undefined : sources[next];
     if (next !== undefined && state !== undefined && running.length < width) {
       running.push(positionOf(sources.length, next, state.admitted));
@@ -70,6 +83,62 @@ function randomFrom(seed: number): () => number {
     return state / 2 ** 31;
   };
 }
+
+/** The rule as it is told, by a walk over all entries: an entry is wanted while those before it leave room under both caps. */
+function wantedByWalk(
+  position: number,
+  caps: Caps,
+  at: { readonly accepted: readonly number[]; readonly running: readonly number[] },
+  weight: number,
+): boolean {
+  const expected = caps.perSource.map(() => 0);
+  for (const [positions, each] of [[at.accepted, 1] as const, [at.running, weight] as const])
+    for (const other of positions)
+      if (other < position)
+        expected[other % expected.length] = (expected[other % expected.length] ?? 0) + each;
+  const capOf = (source: number): number => caps.perSource[source] ?? Infinity;
+  const source = position % expected.length;
+  const all = expected.reduce((sum, each, index) => sum + Math.min(each, capOf(index)), 0);
+  return (expected[source] ?? 0) < capOf(source) && all < (caps.overall ?? Infinity);
+}
+
+describe('Counting by search', () => {
+  test('decides as a walk over all entries does, at every weight and cap', () => {
+    const random = randomFrom(7);
+    const upTo = (limit: number): number => Math.floor(random() * limit);
+    for (let round = 0; round < 1_000; round += 1) {
+      const count = 1 + upTo(4);
+      const caps: Caps = {
+        perSource: Array.from({ length: count }, () => (random() < 0.5 ? null : 1 + upTo(9))),
+        overall: random() < 0.5 ? null : 1 + upTo(20),
+      };
+      const known = Array.from({ length: 40 }, (_, position) => position).filter(() => random() < 0.7);
+      const accepted = known.filter(() => random() < 0.5).sort(() => random() - 0.5);
+      const running = known.filter((position) => !accepted.includes(position));
+      const lists = ordered(count, []);
+      for (const position of accepted) insertOrdered(lists, position);
+      const positions = { accepted: lists, running: ordered(count, running) };
+      expect(lists).toEqual(ordered(count, accepted));
+
+      const flat = { accepted, running };
+      const byWalk = running.filter((position) => !wantedByWalk(position, caps, flat, 0));
+      expect(
+        [...surplusOf(caps, positions)].sort((a, b) => a - b),
+        `round ${round}`,
+      ).toEqual(byWalk);
+
+      const sources = Array.from({ length: count }, () => ({
+        admitted: upTo(15),
+        exhausted: random() < 0.1,
+      }));
+      const weight = [0.1, 1 / 3, 0.7, 1][upTo(4)] ?? 1;
+      const open = sources.flatMap(({ admitted, exhausted }, source) =>
+        !exhausted && wantedByWalk(positionOf(count, source, admitted), caps, flat, weight) ? [source] : [],
+      );
+      expect(admissible(sources, caps, positions, weight).toSorted(), `round ${round}`).toEqual(open);
+    }
+  });
+});
 
 describe('Caps', () => {
   test('publish the first N that validate in source order, whatever ends first', () => {
@@ -118,7 +187,7 @@ describe('Caps', () => {
       { admitted: 2, exhausted: false },
       { admitted: 0, exhausted: false },
     ];
-    const positions = { accepted: [0], running: [2] };
+    const positions = { accepted: ordered(2, [0]), running: ordered(2, [2]) };
     expect(admissible(sources, { perSource: [2, null], overall: null }, positions)).toEqual([1]);
   });
 
@@ -127,7 +196,7 @@ describe('Caps', () => {
       { admitted: 3, exhausted: false },
       { admitted: 4, exhausted: false },
     ];
-    const positions = { accepted: [], running: [4] };
+    const positions = { accepted: ordered(2, []), running: ordered(2, [4]) };
     expect(admissible(sources, { perSource: [1, 1], overall: null }, positions)).toEqual([1, 0]);
   });
 });
