@@ -1,7 +1,9 @@
 import { NativeConnection } from '@temporalio/worker';
 import type { Logger } from 'pino';
+import { sweepLeft } from '../activities/janitor.ts';
 import { connectClient } from '../client/connect.ts';
 import type { CampaignContext } from '../client/campaigns.ts';
+import { ensureJanitor } from '../client/janitor.ts';
 import { QUEUE_ROLES } from '../domain/messages.ts';
 import type { QueueRole } from '../domain/messages.ts';
 import { workflowBundle } from '../workers/bundle.ts';
@@ -57,6 +59,8 @@ export async function openSession(options: {
       installRuntime(log); // not before: an idle native runtime keeps a process alive
       const connection = await NativeConnection.connect(temporal.connectionOptions);
       connections.push(connection);
+      await sweepBefore(deps, roles, log);
+      if (roles.includes('control')) await ensureJanitor(client, place.queuePrefix);
       const workers = await startWorkers({
         roles,
         connection,
@@ -64,6 +68,7 @@ export async function openSession(options: {
         activities: createActivities(deps, client),
         bundle: await workflowBundle(),
         log,
+        leases: deps.leases,
       });
       return {
         ended: workers.ended,
@@ -79,4 +84,15 @@ export async function openSession(options: {
       for (const connection of connections) await connection.close();
     },
   };
+}
+
+/** What a killed worker left goes before new work begins: its containers hold memory and cores. */
+async function sweepBefore(deps: Dependencies, roles: readonly QueueRole[], log: Logger): Promise<void> {
+  if (!roles.includes('sandbox')) return;
+  try {
+    const swept = await sweepLeft({ ...deps, installation: deps.state.installation });
+    if (swept.containers + swept.files > 0) log.info(swept, 'swept what dead processes left');
+  } catch (error) {
+    log.warn({ err: error }, 'what dead processes left could not be swept; the janitor comes again');
+  }
 }

@@ -181,7 +181,9 @@ export async function runEvaluation(
       row,
       provenCanaries: what.rows.provenCanaries(row.instance_id),
     }));
-    const started = await startEvaluation(context, { runId, dataset: what.rows.path, rows, entries });
+    const started = await session.deps.leases.hold(() =>
+      startEvaluation(context, { runId, dataset: what.rows.path, rows, entries }),
+    );
     output.say(`Evaluation "${runId}" of ${entries.length} predictions ${started.how}.`);
     const bare = rows.filter(({ provenCanaries }) => provenCanaries === null).length;
     if (bare > 0)
