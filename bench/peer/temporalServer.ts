@@ -119,10 +119,15 @@ async function ensurePrograms({ cacheDir, say }: Place): Promise<string> {
 }
 
 async function build(work: string): Promise<void> {
+  await execa('go', ['version']).catch(() => {
+    throw new Error(
+      'Building the Temporal server needs Go 1.24 or newer on PATH; --server sqlite does without.',
+    );
+  });
   const bin = join(work, 'bin');
   const modules = join(work, 'mod');
   const packages = ['cmd/server', 'cmd/tools/sql'].map((path) => `${MODULE}/${path}@${VERSION}`);
-  await execa('go', ['install', '-trimpath', '-ldflags=-s -w', ...packages], {
+  await execa('go', ['install', '-ldflags=-s -w', ...packages], {
     // private caches, dropped afterwards; -modcacherw because Go makes its module directories read-only
     env: {
       GOPATH: join(work, 'gopath'),

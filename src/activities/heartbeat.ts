@@ -13,14 +13,12 @@ export function noteProgress(context: Context, details: unknown): void {
 }
 
 /**
- * Proof of life by timer, from before the activity's first await until it has ended: a killed worker is noticed within
- * one heartbeat timeout, whatever the activity was busy with. It proves that the process lives, not that the work moves;
- * work has deadlines of its own.
+ * Proof of life by timer until the activity has ended: a killed worker is noticed within one heartbeat timeout, whatever
+ * the activity was busy with. It proves that the process lives, not that the work moves; work has deadlines of its own.
+ * The timeout counts from the start, so a short activity needs no beat, and each would cost the server a write.
  */
 export async function withHeartbeat<T>(context: Context, work: () => Promise<T>): Promise<T> {
-  const beat = (): void => context.heartbeat(lastDetails.get(context));
-  const timer = setInterval(beat, BEAT_EVERY_MS);
-  beat();
+  const timer = setInterval(() => context.heartbeat(lastDetails.get(context)), BEAT_EVERY_MS);
   try {
     return await work();
   } finally {
