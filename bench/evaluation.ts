@@ -6,7 +6,7 @@ import type { Dependencies } from '../src/setup/compose.ts';
 import { createOwnCommand, type CommandRun, type OwnCommand } from './ownCommand.ts';
 import { agreementOf, openSwebenchGold, type Agreement, type SwebenchGold } from './peer/goldBySwebench.ts';
 import { machineLine, median, type BenchReport } from './report.ts';
-import { benchContext, ratio, sum } from './support.ts';
+import { benchContext, ratio, sum, warmUp } from './support.ts';
 
 export interface EvaluationBenchOptions {
   readonly campaign: string;
@@ -50,9 +50,10 @@ export async function benchEvaluation(
   options: EvaluationBenchOptions,
 ): Promise<BenchReport> {
   const slots = options.slots ?? availableParallelism();
+  await warmUp(deps, rows);
   await using command = await createOwnCommand(deps.state);
   await using peer = options.peer === 'none' ? null : await openSwebenchGold(deps, rows);
-  // page cache, daemon, environments, kept installs and the Temporal server as in a run that goes on
+  // the Temporal server and the page cache as in a run that goes on
   await command.evaluateGold(askFor(rows, options, slots));
   const rounds: Round[] = [];
   for (let round = 1; round <= options.runs; round += 1)

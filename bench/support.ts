@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import type { Rows } from '../src/cli/rows.ts';
 import type { WorkContext } from '../src/ecosystems/types.ts';
 import type { Dependencies } from '../src/setup/compose.ts';
 
@@ -8,6 +9,22 @@ export const benchContext = (deps: Dependencies): WorkContext => ({
   heartbeat: () => undefined,
   signal: new AbortController().signal,
 });
+
+/**
+ * Evaluates gold of each row once, unmeasured: environments, prepared workspaces and kept builds are there afterwards, and
+ * every kind of record exists that a scratch state is to share.
+ */
+export async function warmUp(deps: Dependencies, rows: Rows): Promise<void> {
+  for (const row of rows.rows)
+    await deps.evaluator.evaluate({
+      row,
+      patch: 'gold',
+      modelNameOrPath: 'gold',
+      repetition: 0,
+      provenCanaries: rows.provenCanaries(row.instance_id),
+      context: benchContext(deps),
+    });
+}
 
 /** `count` entries spread evenly over the list, the same ones every time; all of them when there are no more. */
 export function sampled<T>(entries: readonly T[], count: number | undefined): readonly T[] {

@@ -9,7 +9,7 @@ import type { Dependencies } from '../src/setup/compose.ts';
 import { openSession, type Session } from '../src/setup/session.ts';
 import { machineLine, median, type BenchReport } from './report.ts';
 import { createScratchState } from './scratchState.ts';
-import { ratio, sum } from './support.ts';
+import { ratio, sum, warmUp } from './support.ts';
 
 /** One candidate from resolution to publication, alone on the machine. */
 interface Validated {
@@ -32,6 +32,7 @@ export async function benchValidation(
   rows: Rows,
   { runs: rounds }: { readonly runs: number },
 ): Promise<BenchReport> {
+  await warmUp(deps, rows);
   const anew = ['campaigns', 'evaluations', 'provers', 'runs'];
   await using scratch = await createScratchState(deps.state, anew);
   const { queuePrefix } = scratch;
