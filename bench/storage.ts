@@ -139,6 +139,10 @@ function reportOf(
       working_cache_bytes: report.packageStore.workingBytes,
       copy_fallback_bytes: report.packageStore.copiedBytes,
       installation_total_bytes: report.totalBytes,
+      // the whole installation's: artefacts hold logs and prepared workspaces beside what rows need
+      ...Object.fromEntries(
+        Object.entries(report.state).map(([name, bytes]) => [`state_${name}_bytes`, bytes]),
+      ),
       ...imageFigures(images, baseImageBytes, instances),
     },
   };
