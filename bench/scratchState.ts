@@ -12,9 +12,9 @@ export interface ScratchState extends AsyncDisposable {
 }
 
 /**
- * A state directory beside an installation's: same artefacts, mirrors, datasets, environments and records, except for the
+ * A state directory beside an installation's: same artefacts, mirrors, datasets, workspaces, environments and records, except for the
  * records of these kinds (first folder under `records`), which start empty, and a Temporal server of its own. Disposing
- * ends the server and removes the directory; of the installation only artefacts and shared records grew.
+ * ends the server and removes the directory; of the installation only artefacts, workspaces and shared records grew.
  */
 export async function createScratchState(
   from: State,
@@ -22,7 +22,7 @@ export async function createScratchState(
 ): Promise<ScratchState> {
   const dir = await mkdtemp(join(tmpdir(), 'repoforge-bench-'));
   await copyFile(join(from.dir, 'installation.json'), join(dir, 'installation.json'));
-  for (const name of ['artefacts', 'mirrors', 'campaigns'] as const)
+  for (const name of ['artefacts', 'mirrors', 'campaigns', 'workspaces'] as const)
     await symlink(resolve(from.paths[name]), join(dir, name));
   await mkdir(join(dir, 'records'));
   for (const name of await readdir(from.paths.records))
