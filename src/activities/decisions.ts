@@ -1,4 +1,5 @@
-import { drawCanaries, plantWholePool, proveCanaries } from '../domain/canaries.ts';
+import { proveCanaries } from '../domain/canaries.ts';
+import { drawCanaries, plantWholePool } from '../domain/canaryPlanting.ts';
 import { decideFinal } from '../domain/finalValidation.ts';
 import type { Acceptance } from '../domain/finalValidation.ts';
 import { compareHealth } from '../domain/health.ts';
@@ -10,6 +11,7 @@ import type { ArtefactRef, Canary, Candidate, PlantedCanary, RunRecord } from '.
 import { decideBefore, decideFirst, judgeHealth } from '../domain/validation.ts';
 import type { FirstDecision } from '../domain/validation.ts';
 import { addPruneException } from '../ecosystems/python/prune.ts';
+import { optionsLeftOut } from '../ecosystems/python/runnerConfig.ts';
 import type { MirrorStore } from '../sources/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import type { ControlActivities, FirstRuns, StageOf } from './types.ts';
@@ -23,6 +25,8 @@ export interface DecisionDeps extends WorkDeps {
 
 /** What validation found, as an artefact: the lists of the row, and what evaluation plants. */
 export interface InstanceLists extends Omit<Acceptance, 'kind'> {
+  /** Options of the runner's configuration that the runs with gold left out. */
+  readonly optionsLeftOut?: readonly string[];
   /** JSON artefact of the proven `Canary[]`; null when no test could be inverted. */
   readonly provenCanaries: ArtefactRef | null;
 }
@@ -107,8 +111,10 @@ export function createDecisionActivities(deps: DecisionDeps): Decisions {
           planted: await planted(request.pool),
         });
         if (proven.length === 0) return nothing;
-        const files = [...decision.failToPass, ...decision.passToPass].map(fileOfTest);
-        const draw = (): Promise<ArtefactRef> => store.putJson(drawCanaries(proven, files, secretRandom));
+        const { failToPass, passToPass } = decision;
+        const files = [...failToPass, ...passToPass].map(fileOfTest);
+        const draw = (): Promise<ArtefactRef> =>
+          store.putJson(drawCanaries(proven, { files, failToPass }, secretRandom));
         return { proven: await store.putJson(proven), before: await draw(), after: await draw() };
       }),
 
@@ -132,7 +138,11 @@ export function createDecisionActivities(deps: DecisionDeps): Decisions {
         });
         if (final.kind === 'reject') return { ok: false, rejection: final.rejection, tryNextCutoff: false };
         const { kind: _kind, ...accepted } = final;
-        const lists: InstanceLists = { ...accepted, provenCanaries: request.proven };
+        const lists: InstanceLists = {
+          ...accepted,
+          optionsLeftOut: optionsLeftOut(afters[0]?.note ?? ''),
+          provenCanaries: request.proven,
+        };
         return {
           ok: true,
           lists: await store.putJson(lists),

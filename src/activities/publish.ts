@@ -40,6 +40,8 @@ export function createPublishActivities(
         },
         scope: await deps.store.getJson<readonly string[]>(request.scope),
         limits: request.limits,
+        // absent in lists that an earlier version recorded
+        ...(lists.optionsLeftOut === undefined ? {} : { optionsLeftOut: lists.optionsLeftOut }),
         labels,
       });
       const row = await deps.store.putJson(composed);

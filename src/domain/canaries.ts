@@ -1,15 +1,10 @@
 /**
- * Canaries: copies of a file's own tests with one assertion inverted, planted in secret. Under honest code a canary fails
- * where its twin passes; whoever turns failures into passes turns the canary too. Pure: proving, drawing, planting, reading.
+ * Canaries: copies of a file's own tests with one assertion made false, planted in secret. Under honest code a canary fails
+ * where its twin passes; whoever turns failures into passes turns the canary too. Pure: reading and proving (drawing and
+ * planting: canaryPlanting.ts).
  */
 import type { Canary, PlantedCanary, RunRecord, TestResult } from './types.ts';
 import { fileOfTest, isFailing, parameterSuffix } from './testIds.ts';
-
-/** Where a canary's source holds the place of its test name. */
-export const CANARY_NAME = '@@NAME@@';
-
-/** At most so many canaries per run: enough to make guessing costly, few enough to cost no time. */
-export const MAX_CANARIES_PER_RUN = 8;
 
 /** A canary may cost its twin's time plus this, else it would change what a run costs. */
 const CANARY_EXTRA_MS = 1_000;
@@ -138,80 +133,4 @@ function failsAsItShould(record: RunRecord, one: PlantedCanary): boolean {
       canary.durationMs <= twin.durationMs + CANARY_EXTRA_MS
     );
   });
-}
-
-/** Every canary of a pool with its first name: what the proving run plants. */
-export function plantWholePool(pool: readonly Canary[]): readonly PlantedCanary[] {
-  const taken = new Set<string>();
-  return pool.flatMap((canary) => {
-    const name = canary.names.find((one) => !taken.has(canary.prefix + one));
-    if (name === undefined) return [];
-    taken.add(canary.prefix + name);
-    return [{ canary, name }];
-  });
-}
-
-/**
- * A secret random few of the proven canaries. `files` are in order of importance (those with FAIL_TO_PASS first): the first
- * half of the places follows that order, the rest is drawn among the other files; then a second canary per file while
- * there is room. A plainly failing canary stands in only where a file has no inverted one.
- * @param random uniform in [0, 1), from a cryptographic source in production
- */
-export function drawCanaries(
-  proven: readonly Canary[],
-  files: readonly string[],
-  random: () => number,
-): readonly PlantedCanary[] {
-  const byFile = new Map<string, Canary[]>();
-  for (const file of new Set(files)) {
-    const own = proven.filter((canary) => canary.file === file);
-    const inverted = own.filter((canary) => canary.twin !== null);
-    if (own.length > 0) byFile.set(file, shuffled(inverted.length > 0 ? inverted : own.slice(0, 1), random));
-  }
-  const ordered = [...byFile.keys()];
-  const sure = ordered.slice(0, MAX_CANARIES_PER_RUN / 2);
-  const order = [...sure, ...shuffled(ordered.slice(sure.length), random)];
-  const first = order.flatMap((file) => byFile.get(file)?.slice(0, 1) ?? []);
-  const second = order.flatMap((file) => (random() < 0.5 ? (byFile.get(file)?.slice(1, 2) ?? []) : []));
-  return named([...first, ...second].slice(0, MAX_CANARIES_PER_RUN), random);
-}
-
-function named(canaries: readonly Canary[], random: () => number): readonly PlantedCanary[] {
-  const taken = new Set<string>();
-  return canaries.flatMap((canary) => {
-    const name = shuffled(canary.names, random).find((one) => !taken.has(canary.prefix + one));
-    if (name === undefined) return [];
-    taken.add(canary.prefix + name);
-    return [{ canary, name }];
-  });
-}
-
-function shuffled<T>(items: readonly T[], random: () => number): T[] {
-  return items
-    .map((item) => ({ item, at: random() }))
-    .sort((a, b) => a.at - b.at)
-    .map(({ item }) => item);
-}
-
-/**
- * The text of a test file with its canaries inserted. Keeps the file's line ends; the canaries' own lines take the file's
- * first line end. `planted` of other files are ignored.
- */
-export function plantCanaries(source: string, file: string, planted: readonly PlantedCanary[]): string {
-  const here = planted.filter((one) => one.canary.file === file);
-  if (here.length === 0) return source;
-  const lines = source.match(/[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$/g) ?? [];
-  const lineEnd = /\r\n|\r|\n/.exec(source)?.[0] ?? '\n';
-  const inserts = new Map<number, string>();
-  for (const { canary, name } of here) {
-    const text = canary.source.replaceAll(CANARY_NAME, () => name).replaceAll(/\r\n|\r|\n/g, lineEnd);
-    inserts.set(canary.insertAfterLine, (inserts.get(canary.insertAfterLine) ?? '') + text);
-  }
-  let text = inserts.get(0) ?? '';
-  for (const [index, line] of lines.entries()) {
-    const insert = inserts.get(index + 1);
-    const closed = insert === undefined || /[\r\n]$/.test(line) ? line : line + lineEnd;
-    text += closed + (insert ?? '');
-  }
-  return text;
 }

@@ -2,7 +2,7 @@ import type { ArtefactRef, EnvironmentKey, EnvironmentSpec, InstanceRow, RunLimi
 import { hashOf } from './canonical.ts';
 
 /** Rises when grading, canaries or the run order change meaning: part of every evaluation key. */
-export const HARNESS_VERSION = 1;
+export const HARNESS_VERSION = 2;
 
 /** Lower-cases what a URL or path calls a repository into `owner__name` without characters that ids cannot hold. */
 const slug = (text: string): string => text.replace(/[^A-Za-z0-9._-]+/g, '_').replace(/^[._-]+|[._-]+$/g, '');

@@ -173,11 +173,15 @@ export const DEFAULT_RUN_LIMITS: RunLimits = {
 
 export type RunKind = 'health' | 'before' | 'after' | 'evaluate';
 
-/** One canary: a copy of a test with one assertion inverted (or a plainly failing test), see DESIGN section 6. */
+/** One canary: a copy of a test with one assertion made false (or a plainly failing test), see DESIGN section 6. */
 export interface Canary {
   readonly file: string;
   /** 1-based line of the pristine file after which `source` is inserted. */
   readonly insertAfterLine: number;
+  /** Lines after which it may stand, `insertAfterLine` among them; absent in pools of earlier versions. */
+  readonly places?: readonly number[];
+  /** Line of the twin's `def` where the two may change names; absent where something may hang on the twin's own. */
+  readonly swapLine?: number;
   /** Source text with the placeholder `@@NAME@@` where the test function's name belongs. */
   readonly source: string;
   /** Names that look like the neighbours'; one is drawn at random when planted. */
@@ -191,6 +195,10 @@ export interface Canary {
 export interface PlantedCanary {
   readonly canary: Canary;
   readonly name: string;
+  /** Line after which it stands; absent: `insertAfterLine`. */
+  readonly after?: number;
+  /** True where the canary bears its twin's name and the twin bears `name`. Records of runs hold everybody's own names again. */
+  readonly swapped?: boolean;
 }
 
 /** What to run in one fresh container. Everything is by ref or id, so that the plan itself stays small. */
@@ -211,6 +219,11 @@ export interface RunPlan {
   readonly makeCanaryPoolOf: readonly string[] | null;
   /** JSON artefact of `PlantedCanary[]`; null for none. */
   readonly canaries: ArtefactRef | null;
+  /**
+   * Options of the runner's configuration that gold's run left out for want of their plugin: these are left out from the
+   * start, and no others. Absent (validation, rows of earlier versions): found by running.
+   */
+  readonly leftOut?: readonly string[];
   /** Run the tests again in the same container when the run ended, or when a test of it failed; absent = once is enough. */
   readonly repeat?: 'ended' | 'failed';
 }
@@ -337,6 +350,8 @@ export interface InstanceRow {
     readonly test: readonly string[];
   };
   readonly limits: RunLimits;
+  /** Options of the runner's configuration that every run leaves out, for want of their plugin; absent in earlier rows. */
+  readonly runner_options_left_out?: readonly string[];
   readonly labels: Omit<Labels, 'usage'>;
   readonly provenance: Candidate['provenance'];
   /** Ref of the candidate artefact: evaluation starts from it. */

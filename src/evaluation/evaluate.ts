@@ -13,7 +13,7 @@ import type {
 import type { EvaluationOrigin, EvaluationResult, VerdictName } from '../domain/verdicts.ts';
 import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
-import { drawCanaries } from '../domain/canaries.ts';
+import { drawCanaries } from '../domain/canaryPlanting.ts';
 import { infraFailure } from '../domain/failures.ts';
 import { gradeRun, infraGrade } from '../domain/grading.ts';
 import { evaluationKey } from '../domain/ids.ts';
@@ -174,7 +174,7 @@ export function createEvaluator(dependencies: EvaluatorDependencies): Evaluator 
     if (proven === null) return [];
     const pool = await dependencies.store.getJson<readonly Canary[]>(proven);
     const files = [...row.FAIL_TO_PASS, ...row.PASS_TO_PASS].map(fileOfTest);
-    return drawCanaries(pool, [...new Set(files)], secretRandom);
+    return drawCanaries(pool, { files, failToPass: row.FAIL_TO_PASS }, secretRandom);
   }
 
   async function planOf(
@@ -194,6 +194,7 @@ export function createEvaluator(dependencies: EvaluatorDependencies): Evaluator 
       limits: row.limits,
       makeCanaryPoolOf: null,
       canaries: planted.length === 0 ? null : await dependencies.store.putJson(planted),
+      ...(row.runner_options_left_out === undefined ? {} : { leftOut: row.runner_options_left_out }),
     };
   }
 }

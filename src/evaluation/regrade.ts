@@ -4,6 +4,7 @@ import type { Verdict } from '../domain/verdicts.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
 import { canonicalJson } from '../domain/canonical.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
+import { underOwnNames } from '../domain/canaryPlanting.ts';
 import { gradeRun } from '../domain/grading.ts';
 import { recordNames } from '../domain/records.ts';
 import { parseSavedRun } from '../ecosystems/python/regrade.ts';
@@ -91,7 +92,10 @@ async function regrade(store: ArtefactStore, row: InstanceRow, result: ReportedE
   return gradeRun({
     failToPass: row.FAIL_TO_PASS,
     passToPass: row.PASS_TO_PASS,
-    record: read === null ? { ...record, outcome: 'crashed', tests: {} } : { ...record, ...read },
+    record:
+      read === null
+        ? { ...record, outcome: 'crashed', tests: {} }
+        : { ...record, ...read, tests: underOwnNames(read.tests, planted) },
     planted,
   });
 }

@@ -5,7 +5,7 @@ import { environmentSubpath } from '../ecosystems/python/run.ts';
 import { configFile } from '../ecosystems/python/runTests.ts';
 import { installScript, runnerCommand, TEST_ENVIRONMENT } from '../ecosystems/python/runScripts.ts';
 import { createStopwatch } from '../ecosystems/python/stopwatch.ts';
-import { OPTIONS_LEFT_OUT, withoutOptions } from '../ecosystems/python/runnerConfig.ts';
+import { optionsLeftOut, withoutOptions } from '../ecosystems/python/runnerConfig.ts';
 import { prepareWorkspace, type Workspace } from '../ecosystems/python/workspace.ts';
 import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { Sandbox } from '../sandbox/types.ts';
@@ -27,8 +27,7 @@ export async function pythonRunner(
 ): Promise<RunnerInvocation> {
   const candidate = await deps.store.getJson<Candidate>(row.candidate);
   const workspace = await workspaceOf(deps, row, candidate.patch);
-  const leftOut = goldNote.split(OPTIONS_LEFT_OUT)[1]?.split('. ')[0]?.split(' ') ?? [];
-  const config = withoutOptions(workspace.config, leftOut) ?? workspace.config;
+  const config = withoutOptions(workspace.config, optionsLeftOut(goldNote)) ?? workspace.config;
   // a fix of compiled sources or of packaging means nothing before it is installed
   const install = workspace.rebuild ? installScript(workspace.spec.install, candidate.baseVersion) : null;
   return { command: runnerCommand(config, []), env: TEST_ENVIRONMENT, files: [configFile(config)], install };

@@ -27,6 +27,7 @@ export interface RowParts {
   /** Test files that every run of the row is given. */
   readonly scope: readonly string[];
   readonly limits: RunLimits;
+  readonly optionsLeftOut?: readonly string[];
   readonly labels: Labels;
 }
 
@@ -74,6 +75,7 @@ export async function composeRow(store: ArtefactStore, parts: RowParts): Promise
       test: spec.test,
     },
     limits: parts.limits,
+    ...(parts.optionsLeftOut === undefined ? {} : { runner_options_left_out: parts.optionsLeftOut }),
     labels,
     provenance: candidate.provenance,
     candidate: parts.candidate,

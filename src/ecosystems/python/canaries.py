@@ -1,4 +1,8 @@
-"""Makes a pool of canaries for test files: copies of their own tests with one assertion inverted.
+"""Makes a pool of canaries for test files: copies of their own tests with one assertion made false.
+
+Where an assertion compares with a literal, the literal is changed, by preference into another one of the file: which of two
+such tests is right cannot be told from their form. Else the assertion is inverted. Tests that the change adds or edits come
+first: their upstream text is not in the base's commit, so nothing in the sandbox says which of two copies is theirs.
 
 Runs inside the sandbox on the base system's own Python (3.9 or later), with the standard library alone, before any test.
 Reads a JSON list of paths (relative to the working directory) on standard input, writes a JSON list of canaries on
@@ -11,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
 import textwrap
 
@@ -18,6 +23,8 @@ PER_FILE = 6  # enough to draw a secret few from
 FEW_PER_FILE = 2  # in all but the first files, which are those of the change
 FIRST_FILES = 4
 IN_ALL = 64  # the run that proves them plants them all
+VARIANTS = 2  # of a test of the change: one more to guess among
+PLACES = 12
 NAMES = 4
 PLACEHOLDER = "@@NAME@@"
 
@@ -48,6 +55,12 @@ UNFIT_DECORATORS = re.compile(r"(xfail|skip|expectedFailure|given|example|settin
 UNSTEADY = re.compile(r"(perf_counter|monotonic|time\.time|elapsed|timeout|sleep|random|uuid|\bnow\(|today\(|thread"
                       r"|\bgc\.|weakref|refcount|memory|tracemalloc|getpid|subprocess)", re.IGNORECASE)
 PARAMETRIZE = re.compile(r"(parametrize|parameterize)")
+# What a test with one of these does may hang on its own name.
+NAMED = re.compile(r"(snapshot|regression|approv|golden|cassette|vcr|betamax|image_compare|__name__|__qualname__|\brequest\b"
+                   r"|_testMethodName|\.id\(\)|inspect\.|frame|co_name|CURRENT_TEST|shortDescription|datadir)")
+OPPOSITE = {ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.In: ("in", "not in"), ast.NotIn: (r"not\s+in", "in"),
+            ast.Is: ("is", "is not"), ast.IsNot: (r"is\s+not", "is"), ast.Lt: ("<", ">="), ast.GtE: (">=", "<"),
+            ast.Gt: (">", "<="), ast.LtE: ("<=", ">")}
 
 
 def main():
@@ -56,11 +69,12 @@ def main():
     seen = set()
     if not hasattr(ast, "unparse"):
         paths = []
+    base = Base()
     for path in paths:
         try:
             count = PER_FILE if len(seen) < FIRST_FILES else FEW_PER_FILE
-            found = canaries_of(path)
-            pool.extend(spread(found, min(count, IN_ALL - len(pool))))
+            found = canaries_of(path, base)
+            pool.extend(found[: min(count, IN_ALL - len(pool))])
             if found:
                 seen.add(path)
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -68,7 +82,33 @@ def main():
     json.dump(pool, sys.stdout)
 
 
-def canaries_of(path):
+class Base:
+    """The base's own tests, out of the sandbox's one commit."""
+
+    def __init__(self):
+        self.tracked = self.paths("ls-tree", "-r", "-z", "--name-only", "HEAD")
+        self.modified = self.paths("diff", "--name-only", "-z", "HEAD")
+
+    def git(self, *arguments):
+        return subprocess.run(["git", "-c", "core.quotePath=false", *arguments], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False).stdout
+
+    def paths(self, *arguments):
+        return {os.fsdecode(one) for one in self.git(*arguments).split(b"\0") if one}
+
+    def is_old(self, path):
+        """Whether a test stands in the base as it stands now: a function of the test."""
+        if path in self.tracked and path not in self.modified:
+            return lambda test: True
+        try:
+            text = self.git("show", "HEAD:" + path).decode("utf-8-sig") if path in self.tracked else ""
+            old = {(one.prefix, ast.unparse(one.node)) for one in tests_in(ast.parse(text), path)}
+        except (SyntaxError, ValueError):
+            old = set()
+        return lambda test: (test.prefix, ast.unparse(test.node)) in old
+
+
+def canaries_of(path, base):
     if not path.endswith(".py") or os.path.islink(path):
         return []
     with open(path, "rb") as file:
@@ -82,16 +122,35 @@ def canaries_of(path):
     lines = re.split(r"\r\n|\r|\n", text)
     tree = ast.parse(text)
     candidates = list(tests_in(tree, path))
+    is_old = base.is_old(path)
     taken = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
-    made = [one for one in (invert(test, lines, text, taken, tree) for test in candidates) if one]
-    plain = [one for one in made if not one.pop("parametrised")]
-    rest = [one for one in made if one not in plain]
+    file = File(path, text, lines, tree, taken, candidates)
+    made = [(test, falsified(test, file)) for test in candidates]
+    of_change = [variants for test, variants in made if variants and not is_old(test)]
+    others = [variants[0] for test, variants in made if variants and is_old(test)]
+    chosen = spread([variants[0] for variants in of_change], PER_FILE)
+    chosen += [variants[1] for variants in of_change if variants[0] in chosen and len(variants) > 1][: PER_FILE - len(chosen)]
     # Parametrised tests cost one canary run per parameter: only where there are too few others.
-    chosen = spread(plain, PER_FILE)
-    chosen += spread(rest, PER_FILE - len(chosen))
+    chosen += spread([one for one in others if not one["parametrised"]], PER_FILE - len(chosen))
+    chosen += spread([one for one in others if one["parametrised"]], PER_FILE - len(chosen))
     if not chosen and candidates:
-        chosen = [one for one in [plainly_failing(candidates[len(candidates) // 2], lines, taken, tree)] if one]
+        chosen = [one for one in [plainly_failing(candidates[len(candidates) // 2], file)] if one]
+    for one in chosen:
+        one.pop("parametrised")
     return chosen
+
+
+class File:
+    """A parsed test file, and what all of its tests ask of it."""
+
+    def __init__(self, path, text, lines, tree, taken, tests):
+        self.path = path
+        self.text = text
+        self.lines = lines
+        self.tree = tree
+        self.taken = taken
+        self.tests = tests
+        self.literals = [constant for test in tests for constant in literals_of(last_assertion(test.node))]
 
 
 class Test:
@@ -139,41 +198,47 @@ def spread(items, count):
     return [items[(index * len(items)) // count] for index in range(count)]
 
 
-def invert(test, lines, text, taken, tree):
-    node = test.node
+def falsified(test, file):
+    """Canaries of one test, the hardest to tell from it first; none when a copy of it may pass or fail by chance."""
+    node, lines = test.node, file.lines
     decorators = [ast.unparse(one) for one in node.decorator_list + [d for c in test.classes for d in c.decorator_list]]
     if any(UNFIT_DECORATORS.search(one) and not PARAMETRIZE.search(one) for one in decorators):
-        return None
-    if any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in ast.walk(node)):
-        return None
-    # A nested function, or a name of its own in the body, would be found twice by whoever looks for it.
-    if any(isinstance(one, (ast.Global, ast.Nonlocal)) for one in ast.walk(node)):
-        return None
+        return []
+    # A name of its own in the body would be found twice by whoever looks for it.
+    if any(isinstance(one, (ast.Yield, ast.YieldFrom, ast.Global, ast.Nonlocal)) for one in ast.walk(node)):
+        return []
     target = last_assertion(node)
     if target is None or UNSTEADY.search(ast.unparse(node)):
-        return None
-    start = min([node.lineno] + [one.lineno for one in node.decorator_list])
-    end = node.end_lineno
-    if not alone_on_its_lines(node, start, lines, tree):
-        return None
-    replacement = inverted(target, lines)
-    if replacement is None:
-        return None
-    copied = replace_span(lines, start, end, target, replacement)
-    name_line = node.lineno - start
+        return []
+    if not alone_on_its_lines(node, first_line(node), lines):
+        return []
+    edits = [one for one in (other_literal(target, file), inverted(target, lines)) if one]
+    parametrised = any(PARAMETRIZE.search(one) for one in decorators)
+    return [one for one in (copy_of(test, file, edit, parametrised) for edit in edits[:VARIANTS]) if one]
+
+
+def first_line(node):
+    return min([node.lineno] + [one.lineno for one in node.decorator_list])
+
+
+def copy_of(test, file, edit, parametrised):
+    """The test under another name with one edit: (start, end, text), places being (line, column in bytes)."""
+    node = test.node
+    start = first_line(node)
+    copied = replace_span(file.lines, start, node.end_lineno, edit)
     pattern = re.compile(r"\bdef(\s+)%s\b" % re.escape(node.name))
-    for at in range(name_line, len(copied)):
+    for at in range(node.lineno - start, len(copied)):
         renamed, changed = pattern.subn(lambda match: "def" + match.group(1) + PLACEHOLDER, copied[at], count=1)
         if changed:
             copied[at] = renamed
             break
     else:
         return None
-    return finish(test, copied, node.name, taken, any(PARAMETRIZE.search(one) for one in decorators), test.prefix + node.name, tree)
+    return finish(test, copied, file, parametrised, test.prefix + node.name)
 
 
-def finish(test, copied, near, taken, parametrised, twin, tree):
-    names = names_like(test, near, taken, tree)
+def finish(test, copied, file, parametrised, twin):
+    names = names_like(test, file)
     if not names:
         return None
     # Two blank lines at the top level, one in a class: as the neighbours stand.
@@ -184,15 +249,50 @@ def finish(test, copied, near, taken, parametrised, twin, tree):
         ast.parse(probe)
     except SyntaxError:
         return None
-    return {
+    canary = {
         "file": test.path,
         "insertAfterLine": test.node.end_lineno,
+        "places": places_of(test, file),
         "source": source,
         "names": names,
         "twin": twin,
         "prefix": test.prefix,
         "parametrised": parametrised,
     }
+    if twin is not None and may_swap(test, file):
+        canary["swapLine"] = test.node.lineno
+    return canary
+
+
+def places_of(test, file):
+    """Ends of tests beside it, its own among them, after which a copy reads as one of them."""
+    node = test.node
+    # What stands in decorators, defaults and annotations is evaluated where the copy stands: nothing may be missing there.
+    arguments = node.args
+    early = node.decorator_list or node.returns or arguments.defaults or any(arguments.kw_defaults) or any(
+        one.annotation for one in arguments.posonlyargs + arguments.args + arguments.kwonlyargs
+    )
+    beside = [
+        one.node.end_lineno
+        for one in file.tests
+        if one.prefix == test.prefix
+        and (not early or one.node.lineno >= node.lineno)
+        and alone_on_its_lines(one.node, first_line(one.node), file.lines)
+    ]
+    own = node.end_lineno
+    return sorted({own, *spread([line for line in beside if line != own], PLACES - 1)})
+
+
+def may_swap(test, file):
+    """Whether test and canary may change names: the name stands nowhere else, and nothing is known to hang on it."""
+    node = test.node
+    if len(re.findall(r"\b%s\b" % re.escape(node.name), file.text)) != 1:
+        return False
+    line = file.lines[node.lineno - 1]
+    if not re.search(r"\bdef\s+%s\b" % re.escape(node.name), line):
+        return False
+    around = [ast.unparse(node)] + [ast.unparse(d) for one in test.classes for d in one.decorator_list]
+    return not any(NAMED.search(one) for one in around)
 
 
 def last_assertion(node):
@@ -231,7 +331,7 @@ def is_assertion(statement):
     )
 
 
-def alone_on_its_lines(node, start, lines, tree):
+def alone_on_its_lines(node, start, lines):
     """The copy is made of whole lines: nothing else may stand on them."""
     first = lines[start - 1]
     if first[: len(first) - len(first.lstrip())] != first[: node.col_offset] and not node.decorator_list:
@@ -241,69 +341,137 @@ def alone_on_its_lines(node, start, lines, tree):
     return tail == "" or tail.startswith("#")
 
 
-def inverted(statement, lines):
-    """Source text of the inverted statement."""
+def compared(statement):
+    """The two sides of an assertion that something equals something; none for any other."""
     if isinstance(statement, ast.Assert):
-        test = source_of(statement.test, lines)
-        if test is None:
-            return None
-        if isinstance(statement.test, ast.Constant):
-            return None
-        message = "" if statement.msg is None else ", " + (source_of(statement.msg, lines) or "''")
-        compare = statement.test
-        if isinstance(compare, ast.UnaryOp) and isinstance(compare.op, ast.Not):
-            return "assert " + parenthesised(source_of(compare.operand, lines)) + message
-        return "assert not " + parenthesised(test) + message
+        test = statement.test
+        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+            return [test.left, test.comparators[0]]
+        return []
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and INVERSE.get(call.func.attr) == "assertNotEqual":
+        return call.args[:2] if len(call.args) >= 2 else []
+    return []
+
+
+def literals_of(statement):
+    """Constants of a side that is one literal, the last of them first."""
+    for side in reversed(compared(statement)):
+        try:
+            ast.literal_eval(side)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            continue
+        constants = [one for one in ast.walk(side) if isinstance(one, ast.Constant) and type(one.value) in (int, float, str, bytes, bool)]
+        return sorted(constants, key=lambda one: (one.lineno, one.col_offset), reverse=True)
+    return []
+
+
+def other_literal(statement, file):
+    """The edit that puts another value of its kind in place of a literal: one that the file's tests expect elsewhere, if any."""
+    for constant in literals_of(statement):
+        text = source_of(constant, file.lines)
+        if constant.lineno != constant.end_lineno or not stands_for(text, constant.value):
+            continue
+        kind = type(constant.value)
+        known = {source_of(one, file.lines): one.value for one in file.literals if type(one.value) is kind}
+        donors = sorted(word for word, value in known.items() if value != constant.value and stands_for(word, value))
+        if donors and kind in (str, bytes):
+            return span_of(constant), donors[seed_of(text, statement.lineno) % len(donors)]
+        return span_of(constant), near_value(constant.value)
+    return None
+
+
+def stands_for(text, value):
+    try:
+        return "\n" not in text and ast.literal_eval(text) == value
+    except (ValueError, SyntaxError):
+        return False
+
+
+def near_value(value):
+    if isinstance(value, bool):
+        return repr(not value)
+    if isinstance(value, (int, float)):
+        return repr(value + 1)
+    return repr(value[:-1] if len(value) > 1 else value + value if value else type(value)(b"x") if isinstance(value, bytes) else "x")
+
+
+def inverted(statement, lines):
+    """The edit that inverts an assertion, spelled as a person would."""
+    if isinstance(statement, ast.Assert):
+        return inverted_assert(statement.test, lines)
     call = statement.value
     whole = source_of(call, lines)
-    head = "self." + call.func.attr
-    if whole is None or not re.match(r"self\s*\.\s*%s\b" % call.func.attr, whole):
+    if not re.match(r"self\s*\.\s*%s\b" % call.func.attr, whole):
         return None
-    return "self." + INVERSE[call.func.attr] + re.sub(r"^self\s*\.\s*%s" % call.func.attr, "", whole)
+    return span_of(call), "self." + INVERSE[call.func.attr] + re.sub(r"^self\s*\.\s*%s" % call.func.attr, "", whole)
+
+
+def inverted_assert(test, lines):
+    if isinstance(test, ast.Constant):
+        return None
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return span_of(test), parenthesised(source_of(test.operand, lines))
+    if isinstance(test, ast.Compare) and len(test.ops) == 1:
+        right = test.comparators[0]
+        gap = (test.left.end_lineno, test.left.end_col_offset), (right.lineno, right.col_offset)
+        old, new = OPPOSITE[type(test.ops[0])]
+        text, changed = re.subn(r"(?<![\w<>=!])%s(?![\w<>=!])" % old, new, text_between(gap, lines), count=1)
+        return (gap, text) if changed else None
+    text = source_of(test, lines)
+    simple = isinstance(test, (ast.Name, ast.Call, ast.Attribute, ast.Subscript))
+    return span_of(test), "not " + (text if simple and "\n" not in text else parenthesised(text))
 
 
 def parenthesised(text):
     return "(" + text + ")"
 
 
+def span_of(node):
+    return (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+
+
+def text_between(span, lines):
+    """Text of a span as it stands; columns are in UTF-8 bytes."""
+    (first, start), (last, end) = span
+    if first == last:
+        return lines[first - 1].encode("utf-8")[start:end].decode("utf-8")
+    head = lines[first - 1].encode("utf-8")[start:].decode("utf-8")
+    tail = lines[last - 1].encode("utf-8")[:end].decode("utf-8")
+    return "\n".join([head, *lines[first : last - 1], tail])
+
+
 def source_of(node, lines):
-    """Text of a node as it stands; offsets are in UTF-8 bytes."""
-    if node.lineno == node.end_lineno:
-        return lines[node.lineno - 1].encode("utf-8")[node.col_offset : node.end_col_offset].decode("utf-8")
-    first = lines[node.lineno - 1].encode("utf-8")[node.col_offset :].decode("utf-8")
-    last = lines[node.end_lineno - 1].encode("utf-8")[: node.end_col_offset].decode("utf-8")
-    return "\n".join([first, *lines[node.lineno : node.end_lineno - 1], last])
+    return text_between(span_of(node), lines)
 
 
-def replace_span(lines, start, end, statement, replacement):
-    first = lines[statement.lineno - 1].encode("utf-8")[: statement.col_offset].decode("utf-8")
-    last = lines[statement.end_lineno - 1].encode("utf-8")[statement.end_col_offset :].decode("utf-8")
-    return (
-        lines[start - 1 : statement.lineno - 1]
-        + (first + replacement + last).split("\n")
-        + lines[statement.end_lineno : end]
-    )
+def replace_span(lines, start, end, edit):
+    """Lines `start` to `end` with one span replaced."""
+    ((first, column), (last, until)), text = edit
+    head = lines[first - 1].encode("utf-8")[:column].decode("utf-8")
+    tail = lines[last - 1].encode("utf-8")[until:].decode("utf-8")
+    return lines[start - 1 : first - 1] + (head + text + tail).split("\n") + lines[last:end]
 
 
-def plainly_failing(test, lines, taken, tree):
-    """A test that can only fail: where no test can be inverted."""
-    node = test.node
-    start = min([node.lineno] + [one.lineno for one in node.decorator_list])
-    if not alone_on_its_lines(node, start, lines, tree):
+def plainly_failing(test, file):
+    """A test that can only fail: where no test can be made to."""
+    node, lines = test.node, file.lines
+    if not alone_on_its_lines(node, first_line(node), lines):
         return None
     line = lines[node.lineno - 1]
     indent = line[: len(line) - len(line.lstrip())]
     argument = "self" if test.classes else ""
     copied = [indent + "def %s(%s):" % (PLACEHOLDER, argument), indent + "    assert %s" % falsehood(node.name)]
-    made = finish(test, copied, node.name, taken, False, None, tree)
-    if made:
-        made.pop("parametrised")
-    return made
+    return finish(test, copied, file, False, None)
 
 
 def falsehood(seed):
-    number = int(hashlib.sha256(seed.encode()).hexdigest()[:4], 16) % 90 + 10
+    number = seed_of(seed) % 90 + 10
     return "%d == %d" % (number, number + 1)
+
+
+def seed_of(*parts):
+    return int(hashlib.sha256("::".join(map(str, parts)).encode()).hexdigest()[:8], 16)
 
 
 @functools.lru_cache(maxsize=1)  # asked for every test of a file, and a walk of a long file costs 50 ms
@@ -315,11 +483,12 @@ def words_of(tree):
     return list(dict.fromkeys(words)) or ["value", "default", "basic", "simple"]
 
 
-def names_like(test, near, taken, tree):
+def names_like(test, file):
     """Names made of the words that the file's own test names use, none of which is taken."""
-    words = words_of(tree)
+    near, taken = test.node.name, file.taken
+    words = words_of(file.tree)
     stem = near.rstrip("_0123456789") or near
-    seed = int(hashlib.sha256((test.path + "::" + near).encode()).hexdigest()[:8], 16)
+    seed = seed_of(test.path, near)
     names = []
     for step in range(len(words) * 2 + 8):
         word = words[(seed + step * 7) % len(words)]

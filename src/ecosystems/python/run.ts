@@ -135,6 +135,7 @@ async function runInContainer(run: Run): Promise<RunRecord> {
     scope: plan.scope,
     fallbackScope: workspace.testModules,
     knownFiles: workspace.pythonFiles,
+    planted: workspace.planted,
     limits: plan.limits,
     repeat: plan.repeat,
     signal: context.signal,

@@ -74,6 +74,7 @@ printf '[safe]\\n\\tdirectory = *\\n' > "$HOME/.gitconfig"
 python3 -m venv --without-pip ${venv}
 site=$(echo ${venv}/lib/python3*/site-packages)
 printf 'import site; site.addsitedir("${environment}")\\n' > "$site/repoforge-environment.pth"
+: > "$site/sitecustomize.py" # found before one of the tree, which an editable install would put on the path
 umask 002
 if ! ${install.length === 0 ? 'true' : '"$@"'}; then
   if [ -f setup.py ]; then echo 'trying setup.py develop'; python setup.py -q develop --no-deps; else exit 1; fi
@@ -151,10 +152,42 @@ export const TEST_ENVIRONMENT: Readonly<Record<string, string>> = {
   CI: 'true',
 };
 
+/**
+ * Starts pytest as `python -m pytest` does, with the working directory first on the path, but finds the runner itself where
+ * the environment has it: no `pytest.py`, `_pytest`, `pluggy` or `xml` of the tree is imported in its place. A module of
+ * the tree that would stand in for a plugin of the environment ends the run.
+ */
+const LAUNCHER = `
+import sys
+found = [path for path in sys.path if path]
+inside = ["${repo}"] + [path for path in found if path.startswith("${repo}/")]
+sys.path[:] = [path for path in found if path not in inside]
+import importlib, importlib.metadata, os, runpy
+import pytest, _pytest.config, xml.etree.ElementTree
+for name in _pytest.config.default_plugins:
+    importlib.import_module("_pytest." + name)
+for one in importlib.metadata.distributions(path=["${environment}"]):
+    for entry in one.entry_points:
+        if entry.group == "pytest11":
+            name = entry.value.split(":")[0].split(".")[0].strip()
+            for path in inside:
+                if os.path.exists(os.path.join(path, name + ".py")) or os.path.exists(os.path.join(path, name, "__init__.py")):
+                    sys.exit(path + " has a module " + name + " in place of the runner's plugin: nothing is run")
+sys.path[:] = ["${repo}"] + found
+del found, inside, importlib, os
+runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+`;
+const LAUNCH = [`${venv}/bin/python`, '-c', LAUNCHER];
+const PLAIN = [`${venv}/bin/python`, '-m', 'pytest'];
+
 /** The runner with the options that give its words their form; exported images run the same, without a results file. */
-export const runnerCommand = (config: RunnerConfig, results: readonly string[]): readonly string[] =>
+export const runnerCommand = (
+  config: RunnerConfig,
+  results: readonly string[],
+  start: readonly string[] = PLAIN,
+): readonly string[] =>
   [
-    [`${venv}/bin/python`, '-m', 'pytest', '-c', `${repo}/${config.fileName}`, `--rootdir=${repo}`],
+    [...start, '-c', `${repo}/${config.fileName}`, `--rootdir=${repo}`],
     ['-p', 'no:cacheprovider', '-p', 'no:randomly', '-p', 'no:sugar'],
     ['-o', 'junit_family=xunit1', ...results],
     ['-rA', '--tb=native', '--color=no', '--continue-on-collection-errors'],
@@ -167,7 +200,8 @@ export const runnerCommand = (config: RunnerConfig, results: readonly string[]):
  */
 export function testScript(config: RunnerConfig, scope: readonly string[], reversed = false): Script {
   const env = Object.entries(TEST_ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
-  const command = runnerCommand(config, ['-o', 'junit_logging=no', `--junitxml=${RUNNER_FILES.junit}`]);
+  const results = ['-o', 'junit_logging=no', `--junitxml=${RUNNER_FILES.junit}`];
+  const command = runnerCommand(config, results, LAUNCH);
   return {
     command: [
       'sh',

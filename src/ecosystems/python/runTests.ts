@@ -1,5 +1,13 @@
 /** The runner itself: one try in the sandbox, its few repairs of configuration, and what its end means. */
-import type { CollectionError, RunLimits, RunOutcome, RunPlan, TestResult } from '../../domain/types.ts';
+import type {
+  CollectionError,
+  PlantedCanary,
+  RunLimits,
+  RunOutcome,
+  RunPlan,
+  TestResult,
+} from '../../domain/types.ts';
+import { logUnderOwnNames, underOwnNames } from '../../domain/canaryPlanting.ts';
 import { fileOfTest } from '../../domain/testIds.ts';
 import type { ExecResult, Sandbox } from '../../sandbox/types.ts';
 import { SANDBOX_USERS, SANDBOX_PATHS } from '../../sandbox/types.ts';
@@ -39,6 +47,8 @@ export interface TestsInput {
   /** Handed over when discovery finds nothing: test modules under names that the runner does not look for. */
   readonly fallbackScope: readonly string[];
   readonly knownFiles: readonly string[];
+  /** Results and output are told under everybody's own names. */
+  readonly planted: readonly PlantedCanary[];
   readonly limits: RunLimits;
   /** Run the tests again when the run ended, or when a test of it failed; undefined = never. */
   readonly repeat: RunPlan['repeat'];
@@ -47,7 +57,7 @@ export interface TestsInput {
 
 /**
  * Runs the tests within the limits. A usage error over an option whose plugin is not in the environment is mended by
- * leaving the option out: configuration and environment are pinned, so every run of a row does the same.
+ * leaving the option out, unless the configuration is settled: what a candidate prints must not mend anything.
  */
 export async function runTests(input: TestsInput): Promise<TestsResult> {
   let config = input.config;
@@ -68,7 +78,7 @@ export async function runTests(input: TestsInput): Promise<TestsResult> {
         ...read,
         repeated: isToBeRepeated(input, read) ? await repeat(input, config, scope, read.tests, result) : null,
         notes: [...notes, ...read.notes],
-        output: Buffer.concat(outputs),
+        output: readableOutput(Buffer.concat(outputs), input.planted),
         droppedBytes: result.droppedBytes,
         durationMs: input.limits.timeoutMs - leftMs,
       };
@@ -78,6 +88,11 @@ export async function runTests(input: TestsInput): Promise<TestsResult> {
     ({ config, scope } = repair);
   }
 }
+
+const readableOutput = (output: Buffer, planted: readonly PlantedCanary[]): Buffer =>
+  planted.some(({ swapped }) => swapped === true)
+    ? Buffer.from(logUnderOwnNames(output.toString('utf8'), planted))
+    : output;
 
 const isToBeRepeated = ({ repeat: when }: TestsInput, { outcome, exitCode }: Read): boolean =>
   when !== undefined && outcome === 'completed' && (exitCode === 1 || (exitCode === 0 && when === 'ended'));
@@ -148,7 +163,7 @@ function findRepair(
       note: 'Discovery found nothing; test modules were named one by one',
     };
   }
-  if (!silent) return null;
+  if (!silent || config.settled === true) return null;
   const unknown =
     result.exitCode === USAGE_ERROR ? /error: unrecognized arguments: (.+)/.exec(text)?.[1] : undefined;
   const plugin = /Error importing plugin "([^"]+)"/.exec(text)?.[1];
@@ -193,7 +208,7 @@ function readResults(input: TestsInput, result: ExecResult, junit: Buffer | stri
   return {
     outcome: 'completed',
     exitCode: result.exitCode,
-    tests: parsed.tests,
+    tests: underOwnNames(parsed.tests, input.planted),
     collectionErrors: parsed.collectionErrors,
     inferredFiles: parsed.inferredFiles,
     junit,

@@ -29,6 +29,8 @@ export interface RunnerConfig {
   readonly paths: readonly string[];
   /** What was kept of `addopts`. */
   readonly options: readonly string[];
+  /** True when what gold's run left out is known and left out already: no run may leave out more. */
+  readonly settled?: boolean;
   /** The file's text for another list of options. */
   readonly render: (options: readonly string[]) => string;
 }
@@ -43,8 +45,21 @@ export function withoutOptions(config: RunnerConfig, unwanted: readonly string[]
   return { ...config, options, text: config.render(options) };
 }
 
+/** The configuration as gold's run had it: nothing that a later run prints can change it further. */
+export const settleConfig = (config: RunnerConfig, leftOut: readonly string[]): RunnerConfig => ({
+  ...(withoutOptions(config, leftOut) ?? config),
+  settled: true,
+});
+
 /** Words of a run's note before the options that were left out; exported images must leave out the same. */
 export const OPTIONS_LEFT_OUT = 'Left out of addopts, for want of their plugin: ';
+
+/** The options that a run left out, read from its note. */
+export const optionsLeftOut = (note: string): readonly string[] =>
+  note
+    .split(OPTIONS_LEFT_OUT)
+    .slice(1)
+    .flatMap((part) => part.split('. ')[0]?.split(' ') ?? []);
 
 /** Keys that only report, only check the machine, or that our command line sets. */
 const DROPPED_KEYS = new Set([

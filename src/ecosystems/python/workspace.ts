@@ -1,6 +1,6 @@
 /** What a run needs before a container exists, worked out on the host: trees, changes, configuration, canaries. */
 import { readFile } from 'node:fs/promises';
-import { plantCanaries } from '../../domain/canaries.ts';
+import { plantCanaries } from '../../domain/canaryPlanting.ts';
 import { isProtected, isTestModule } from '../../domain/split.ts';
 import type { Candidate, EnvironmentSpec, PlantedCanary, RunPlan } from '../../domain/types.ts';
 import type { Mirror, TreeEntry } from '../../sources/types.ts';
@@ -8,7 +8,7 @@ import type { ArtefactStore } from '../../store/types.ts';
 import { patternsIn } from '../../sources/pythonFiles.ts';
 import { PACKAGING_FILES, touchesPackaging } from './packaging.ts';
 import type { RunnerConfig } from './runnerConfig.ts';
-import { pinRunnerConfig, RUNNER_CONFIG_FILES } from './runnerConfig.ts';
+import { pinRunnerConfig, RUNNER_CONFIG_FILES, settleConfig } from './runnerConfig.ts';
 import type { ChangedFile, PatchResult, TreeChange } from './workspaceChange.ts';
 import { applyPatch, changeBetween } from './workspaceChange.ts';
 
@@ -118,7 +118,7 @@ export async function prepareWorkspace(
     submodules: pinned.baseTree
       .filter(({ mode }) => mode === '160000')
       .map(({ oid, path }) => `160000 ${oid}\t${path}`),
-    config,
+    config: plan.leftOut === undefined ? config : settleConfig(config, plan.leftOut),
     isProtected: protects,
     patch,
     rebuild: patch?.ok === true && needsInstall(pinned.packagingTexts, sources),

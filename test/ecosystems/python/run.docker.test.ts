@@ -1,7 +1,8 @@
 import { readdir, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { plantWholePool, proveCanaries } from '../../../src/domain/canaries.ts';
+import { proveCanaries } from '../../../src/domain/canaries.ts';
+import { plantWholePool } from '../../../src/domain/canaryPlanting.ts';
 import { gradeRun } from '../../../src/domain/grading.ts';
 import { DEFAULT_RUN_LIMITS } from '../../../src/domain/types.ts';
 import type { Canary, PlantedCanary, RunPlan, RunRecord } from '../../../src/domain/types.ts';

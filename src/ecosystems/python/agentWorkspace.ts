@@ -1,0 +1,117 @@
+/**
+ * The workspace that an agent works in: the base tree as one commit, installed into the row's environment, nothing of the
+ * hidden tests, no network. What it leaves is taken as a patch; the container is gone then, with whatever still ran in it.
+ */
+import type { InstanceRow, RunPlan } from '../../domain/types.ts';
+import { infraFailure } from '../../domain/failures.ts';
+import { diffCommand, MAX_DIFF_BYTES } from '../../sandbox/gitDiff.ts';
+import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
+import type { BaseImages, ExecResult, SandboxDriver } from '../../sandbox/types.ts';
+import type { MirrorStore } from '../../sources/types.ts';
+import type { ArtefactStore } from '../../store/types.ts';
+import type { WorkContext } from '../types.ts';
+import { installOutcome, placeBase } from './install.ts';
+import { environmentSubpath } from './run.ts';
+import { TEST_ENVIRONMENT } from './runScripts.ts';
+import { createStopwatch } from './stopwatch.ts';
+import { prepareWorkspace } from './workspace.ts';
+
+const DIFF_TIMEOUT_MS = 120_000;
+const STOP_TIMEOUT_MS = 10_000;
+
+export interface AgentWorkspaceDeps {
+  readonly driver: SandboxDriver;
+  readonly baseImages: BaseImages;
+  readonly store: ArtefactStore;
+  readonly mirrors: MirrorStore;
+}
+
+/** What an agent's work came to. A tree that git cannot read any more, or a change beyond all bounds, is the agent's doing. */
+export type AgentPatch =
+  | { readonly ok: true; readonly patch: Buffer }
+  | { readonly ok: false; readonly note: string };
+
+export interface AgentWorkspace {
+  /** Runs a shell script in the tree as the test user. */
+  exec(script: string, options: { readonly timeoutMs: number }): Promise<ExecResult>;
+  /** Ends everything that runs as the test user and takes the change of the tree against its one commit. */
+  takePatch(): Promise<AgentPatch>;
+  close(): Promise<void>;
+}
+
+/** Opens a row's workspace; its environment must have been realised. Throws Infra when the base cannot be placed. */
+export async function openWorkspace(
+  deps: AgentWorkspaceDeps,
+  row: InstanceRow,
+  context: WorkContext,
+): Promise<AgentWorkspace> {
+  const workspace = await prepareWorkspace(
+    { store: deps.store, openMirror: async (id) => deps.mirrors.open(id) },
+    planOf(row),
+  );
+  const { base, runtimeVersion, systemPackages } = workspace.spec;
+  const { key, variant } = row.environment;
+  const sandbox = await deps.driver.create({
+    image: await deps.baseImages.ensure(base, runtimeVersion, systemPackages),
+    owner: context.owner,
+    network: 'none',
+    limits: row.limits,
+    mounts: [
+      {
+        kind: 'store',
+        subpath: environmentSubpath(key, variant),
+        target: SANDBOX_PATHS.environment,
+        readOnly: true,
+      },
+    ],
+  });
+  const asAgent = { user: SANDBOX_USERS.test, cwd: SANDBOX_PATHS.repo, signal: context.signal };
+  try {
+    const placed = await placeBase(sandbox, workspace, null, context, createStopwatch());
+    if (placed.failed !== null) {
+      throw infraFailure(
+        `${row.instance_id}: ${installOutcome(placed.failed, false).note}, though it did at validation.`,
+      );
+    }
+  } catch (error) {
+    await sandbox.destroy();
+    throw error;
+  }
+  return {
+    exec: async (script, { timeoutMs }) =>
+      sandbox.exec(['sh', '-c', script], { ...asAgent, env: TEST_ENVIRONMENT, timeoutMs }),
+    async takePatch() {
+      // nothing may write while git reads; the shell that says so is spared by the kernel
+      const stop = ['sh', '-c', 'kill -KILL -1 2>/dev/null; exit 0'];
+      await sandbox.exec(stop, { ...asAgent, cwd: '/', timeoutMs: STOP_TIMEOUT_MS });
+      const env = { HOME: '/home/test' };
+      const limits = { timeoutMs: DIFF_TIMEOUT_MS, outputBytes: MAX_DIFF_BYTES };
+      return patchOf(await sandbox.exec(diffCommand, { ...asAgent, env, ...limits }));
+    },
+    close: async () => sandbox.destroy(),
+  };
+}
+
+function patchOf(result: ExecResult): AgentPatch {
+  const no = (note: string): AgentPatch => ({ ok: false, note });
+  if (result.timedOut) return no(`The change could not be read within ${DIFF_TIMEOUT_MS / 1000} s.`);
+  if (result.droppedBytes > 0) return no(`The change is larger than ${MAX_DIFF_BYTES} bytes.`);
+  if (result.exitCode !== 0) {
+    return no(`git cannot read the tree any more: ${result.stderr.toString('utf8').trim().slice(0, 400)}`);
+  }
+  return { ok: true, patch: result.stdout };
+}
+
+const planOf = (row: InstanceRow): RunPlan => ({
+  kind: 'evaluate',
+  candidate: row.candidate,
+  environment: row.environment.key,
+  spec: row.environment_spec,
+  variant: row.environment.variant,
+  withTestPatch: false,
+  patch: null,
+  scope: row.test_scope,
+  limits: row.limits,
+  makeCanaryPoolOf: null,
+  canaries: null,
+});

@@ -1,0 +1,185 @@
+import { describe, expect, test } from 'vitest';
+import {
+  MAX_CANARIES_PER_RUN,
+  drawCanaries,
+  logUnderOwnNames,
+  plantCanaries,
+  plantWholePool,
+  underOwnNames,
+} from '../../src/domain/canaryPlanting.ts';
+import { gradeRun } from '../../src/domain/grading.ts';
+import type { PlantedCanary } from '../../src/domain/types.ts';
+import { planted, runRecord } from '../support/runRecords.ts';
+import type { Short } from '../support/runRecords.ts';
+
+const A = 'tests/test_a.py';
+const one = planted(A, 'test_x', 'test_x_more');
+const lists = { files: [A], failToPass: [] };
+
+/** A sequence that repeats. */
+const sequence = (values: readonly number[]): (() => number) => {
+  let at = -1;
+  return () => values[(at = (at + 1) % values.length)] ?? 0;
+};
+
+test('at most eight canaries are drawn, and the first files always carry one', () => {
+  const files = Array.from({ length: 30 }, (_, index) => `tests/test_${index}.py`);
+  const pool = files.flatMap((file) => [planted(file, 'a', 'a_b').canary, planted(file, 'c', 'c_d').canary]);
+  for (const random of [sequence([0.1, 0.9, 0.4]), sequence([0.7, 0.2]), Math.random]) {
+    const drawn = drawCanaries(pool, { files, failToPass: [] }, random);
+    expect(drawn.length).toBe(MAX_CANARIES_PER_RUN);
+    const carriers = new Set(drawn.map(({ canary }) => canary.file));
+    for (const file of files.slice(0, 4)) expect(carriers).toContain(file);
+  }
+});
+
+test('different draws plant different canaries or names', () => {
+  const pool = ['a', 'b', 'c', 'd'].map((name) => planted(A, name, `${name}_more`).canary);
+  const draws = new Set(
+    Array.from({ length: 40 }, () => JSON.stringify(drawCanaries(pool, lists, Math.random))),
+  );
+  expect(draws.size).toBeGreaterThan(5);
+});
+
+test('a plainly failing canary is drawn only where no test could be inverted', () => {
+  const plain = planted(A, null, 'test_plain').canary;
+  expect(drawCanaries([plain], lists, () => 0.9).map(({ canary }) => canary.twin)).toEqual([null]);
+  const drawn = drawCanaries([plain, one.canary], lists, () => 0.4);
+  expect(drawn.map(({ canary }) => canary.twin)).toEqual([`${A}::test_x`]);
+});
+
+test('files without canaries draw none', () => {
+  expect(drawCanaries([one.canary], { files: ['tests/test_b.py'], failToPass: [] }, Math.random)).toEqual([]);
+});
+
+test('the whole pool is planted under distinct names', () => {
+  const pool = [one.canary, one.canary, one.canary];
+  expect(plantWholePool(pool).map(({ name }) => name)).toEqual(['test_x_more', 'test_x_more_2']);
+});
+
+test('planting keeps the line ends, the byte order mark and a missing last line end of the file', () => {
+  const crlf = '\uFEFFdef test_x():\r\n    assert 1\r\n\r\ndef test_y(): pass';
+  const at = (insertAfterLine: number, name: string) => ({
+    name,
+    canary: { ...one.canary, insertAfterLine, source: '\n\ndef @@NAME@@(): pass\n' },
+  });
+  expect(plantCanaries(crlf, A, [at(2, 'c1'), at(4, 'c2')])).toBe(
+    '\uFEFFdef test_x():\r\n    assert 1\r\n\r\n\r\ndef c1(): pass\r\n\r\ndef test_y(): pass\r\n\r\n\r\ndef c2(): pass\r\n',
+  );
+});
+
+test('a form feed or a line separator inside a string is no line end', () => {
+  const text = 'x = 1\n\f\ny = "\u2028"\nz = 2\n';
+  const at = { name: 'c', canary: { ...one.canary, insertAfterLine: 3, source: '@@NAME@@ = 3\n' } };
+  expect(plantCanaries(text, A, [at])).toBe('x = 1\n\f\ny = "\u2028"\nc = 3\nz = 2\n');
+});
+
+test('a name with a dollar sign is inserted as it is and other files are left alone', () => {
+  const at = { name: '$&', canary: { ...one.canary, insertAfterLine: 1, source: '@@NAME@@\n' } };
+  expect(plantCanaries('a\n', A, [at])).toBe('a\n$&\n');
+  expect(plantCanaries('a\n', 'tests/test_b.py', [at])).toBe('a\n');
+});
+
+describe('names that were changed', () => {
+  const source = 'import f\n\n\ndef test_x(a):\n    assert f(a) == 1\n\n\ndef test_y():\n    assert f(2)\n';
+  const swappable = planted(A, 'test_x', 'test_x_more', {
+    swapLine: 4,
+    insertAfterLine: 5,
+    places: [5, 9],
+  }).canary;
+  const swapped: PlantedCanary = { canary: swappable, name: 'test_x_more', swapped: true, after: 9 };
+
+  test('the canary bears its twin’s name, the twin the canary’s, and the canary may stand elsewhere', () => {
+    const text = plantCanaries(source, A, [swapped]);
+    expect(text.split('\n').filter((line) => line.startsWith('def'))).toEqual([
+      'def test_x_more(a):',
+      'def test_y():',
+      'def test_x():',
+    ]);
+  });
+
+  test('a pool of another file is refused, not planted wrongly', () => {
+    expect(() => plantCanaries('\n\n\nx = 1\n', A, [swapped])).toThrow(`${A}:4 does not define test_x`);
+  });
+
+  /** What a runner says of the planted file, by the names that it sees. */
+  const said = (tests: Readonly<Record<string, Short>>) => {
+    const record = runRecord(tests);
+    return { ...record, tests: underOwnNames(record.tests, [swapped]) };
+  };
+  const grade = (tests: Readonly<Record<string, Short>>) =>
+    gradeRun({ failToPass: [`${A}::test_x`], passToPass: [], record: said(tests), planted: [swapped] })
+      .verdict;
+
+  test('results count for the tests whose they are, parametrisations included', () => {
+    expect(
+      Object.keys(
+        said({ [`${A}::test_x[a]`]: 'f', [`${A}::test_x_more[a]`]: 'p', [`${A}::test_y`]: 'p' }).tests,
+      ),
+    ).toEqual([`${A}::test_x_more[a]`, `${A}::test_x[a]`, `${A}::test_y`]);
+  });
+
+  test.each([
+    ['honest gold', 'f', 'p', 'resolved'],
+    ['who turns the test of the known name alone', 'p', 'f', 'unresolved'],
+    ['who turns both', 'p', 'p', 'tampered'],
+    ['the unchanged base', 'f', 'f', 'unresolved'],
+  ] as const)('%s is graded by the tests, not by the names', (_who, underX, underMore, verdict) => {
+    expect(grade({ [`${A}::test_x`]: underX, [`${A}::test_x_more`]: underMore }).verdict).toBe(verdict);
+  });
+
+  test('a log names the tests by their own names, and no other word is touched', () => {
+    const log = `PASSED ${A}::test_x_more[1]\nFAILED ${A}::test_x - in test_x\nPASSED ${A}::test_x_most\n`;
+    expect(logUnderOwnNames(log, [swapped])).toBe(
+      `PASSED ${A}::test_x[1]\nFAILED ${A}::test_x_more - in test_x\nPASSED ${A}::test_x_most\n`,
+    );
+    expect(logUnderOwnNames(log, [one])).toBe(log);
+  });
+
+  test('of a twin and its canaries each bears the twin’s name equally often, and only one of them', () => {
+    const second = { ...swappable, names: ['test_x_else'] };
+    const counts = { genuine: 0, one: 0, two: 0 };
+    for (let draw = 0; draw < 600; draw += 1) {
+      const drawn = drawCanaries(
+        [swappable, second],
+        { files: [A], failToPass: [`${A}::test_x`] },
+        Math.random,
+      );
+      const bearers = drawn.filter((each) => each.swapped === true);
+      expect(drawn).toHaveLength(2);
+      expect(bearers.length).toBeLessThan(2);
+      counts[bearers.length === 0 ? 'genuine' : bearers[0]?.canary === second ? 'two' : 'one'] += 1;
+    }
+    for (const count of Object.values(counts)) expect(count).toBeGreaterThan(120);
+  });
+
+  test('a pool of an earlier version never changes names, and stands where it stood', () => {
+    for (let draw = 0; draw < 50; draw += 1) {
+      const [old] = drawCanaries([one.canary], lists, Math.random);
+      expect(old).not.toHaveProperty('swapped');
+      expect(old).not.toHaveProperty('after');
+    }
+  });
+
+  test('the proving run changes every name that may be changed, one for each twin', () => {
+    const pool = plantWholePool([swappable, { ...swappable, names: ['test_x_else'] }, one.canary]);
+    expect(pool.map((each) => each.swapped ?? false)).toEqual([true, false, false]);
+    for (const each of pool.slice(0, 2)) expect([5, 9]).toContain(each.after);
+  });
+});
+
+test('canaries of FAIL_TO_PASS tests are drawn first: a forger must turn those', () => {
+  const others = Array.from(
+    { length: 20 },
+    (_, index) => planted(A, `test_o${index}`, `test_o${index}_b`).canary,
+  );
+  const ofChange = ['n1', 'n2'].map((name) => planted(A, name, `${name}_b`).canary);
+  for (let draw = 0; draw < 20; draw += 1) {
+    const drawn = drawCanaries(
+      [...others, ...ofChange],
+      { files: [A], failToPass: [`${A}::n1`, `${A}::n2[1]`] },
+      Math.random,
+    );
+    expect(drawn.map(({ canary }) => canary)).toEqual(expect.arrayContaining(ofChange));
+  }
+});
