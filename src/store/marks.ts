@@ -9,8 +9,7 @@ import type { ArtefactRef, EnvironmentKey } from '../domain/types.ts';
 import type { ArtefactStore, RecordStore } from './types.ts';
 
 /** By what an artefact is kept; of several, the first of these. */
-export const ARTEFACT_KINDS = ['rows', 'evidence', 'evaluations', 'work'] as const;
-export type ArtefactKind = (typeof ARTEFACT_KINDS)[number];
+export type ArtefactKind = 'rows' | 'evidence' | 'evaluations' | 'work';
 
 interface StoredArtefact {
   readonly bytes: number;

@@ -5,6 +5,7 @@ import type { Candidate, InstanceRow } from '../domain/types.ts';
 import type { BaseImages, SandboxDriver } from '../sandbox/types.ts';
 import { baseImageName } from '../sandbox/baseImages.ts';
 import type { ArtefactStore } from './types.ts';
+import { markReferences, type ArtefactKind, type MarkDeps } from './marks.ts';
 import { measurePackageStore, type PackageStoreSizes } from './packageStore.ts';
 import { treeSize } from './treeSize.ts';
 
@@ -70,6 +71,29 @@ export async function measureStorage(
       [...campaigns].map(([campaign, rows]) => campaignStorage(deps, campaign, rows, environments, images)),
     ),
   };
+}
+
+const BLOCK_BYTES = 4096;
+
+/** Bytes of artefacts in whole blocks, by what keeps them; `unreferenced` is what `gc` frees after its grace period. */
+export type ArtefactFigures = Readonly<Record<ArtefactKind | 'unreferenced', number>>;
+
+/**
+ * Sorts every artefact of an installation by the first of rows, evidence, evaluations and other work that refers to it.
+ * Throws Infra when a referenced artefact is damaged.
+ */
+export async function measureArtefacts(deps: MarkDeps): Promise<ArtefactFigures> {
+  const { artefacts, kept } = await markReferences(deps, Date.now());
+  const figures: Record<keyof ArtefactFigures, number> = {
+    rows: 0,
+    evidence: 0,
+    evaluations: 0,
+    work: 0,
+    unreferenced: 0,
+  };
+  for (const [ref, { bytes }] of artefacts)
+    figures[kept.get(ref) ?? 'unreferenced'] += Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
+  return figures;
 }
 
 async function measuringImage(

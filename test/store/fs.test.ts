@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -40,6 +40,36 @@ describe('the artefact store', () => {
     await expect(store.get(ref)).rejects.toMatchObject({ type: 'Infra', nonRetryable: false });
   });
 
+  it('sets content aside whose checksum is wrong, so that whoever makes it again heals it', async () => {
+    const store = createFsArtefactStore(dir);
+    const ref = await store.put('truth');
+    const hex = ref.slice('sha256:'.length);
+    await writeFile(join(dir, 'sha256', hex.slice(0, 2), hex.slice(2)), 'lies!'); // of the right size
+    await expect(store.get(ref)).rejects.toThrow(join(dir, 'damaged', hex));
+    expect(await store.has(ref)).toBe(false);
+    await store.put('truth');
+    expect(await store.getText(ref)).toBe('truth');
+    expect(await readFile(join(dir, 'damaged', hex), 'utf8')).toBe('lies!');
+  });
+
+  it('is young again when it is put again, whole or as a stream, and is not removed then', async () => {
+    const store = createFsArtefactStore(dir);
+    const before = Date.now() - 1_000;
+    const ref = await store.put('old');
+    const path = join(dir, 'sha256', ref.slice(7, 9), ref.slice(9));
+    for (const again of [
+      () => store.put('old'),
+      () => store.putStream(Readable.from([Buffer.from('old')])),
+    ]) {
+      await utimes(path, 1, 1);
+      expect(await again()).toBe(ref);
+      expect(await store.remove(ref, before)).toBe(false);
+    }
+    await utimes(path, 1, 1);
+    expect(await store.remove(ref, before)).toBe(true);
+    expect(await store.has(ref)).toBe(false);
+  });
+
   it('mends an artefact that a crash left shorter than it should be', async () => {
     const store = createFsArtefactStore(dir);
     const ref = await store.put('whole content');
@@ -79,6 +109,18 @@ describe('the record store', () => {
     expect(await records.list('a/')).toEqual(['a/2', 'a/b/1']);
     await records.remove('a');
     expect(await records.list('')).toEqual(['c']);
+  });
+
+  it('tells of a damaged record in one sentence that names the file and what to do', async () => {
+    const records = createFsRecordStore(dir);
+    await records.record('a/b', { whole: true });
+    await writeFile(join(dir, 'a', 'b.json'), '{"whole":');
+    await expect(records.read('a/b')).rejects.toMatchObject({
+      type: 'Infra',
+      message: `The record ${join(dir, 'a', 'b.json')} is damaged (it is not JSON): remove that file, and what it says is found out anew; the work goes on by itself.`,
+    });
+    await rm(join(dir, 'a', 'b.json'));
+    expect((await records.record('a/b', { whole: true })).created).toBe(true);
   });
 
   it('refuses names that leave its directory', async () => {

@@ -65,7 +65,7 @@ test.skipIf(reason !== undefined)(
         expect(outcome.ok).toBe(true);
         break;
       }
-      expect(outcome.type, String(outcome)).toBe('Infra.NoDisk');
+      expect(outcome.type, JSON.stringify(outcome)).toBe('Infra.NoDisk');
       failures += 1;
       expect(await visible()).not.toMatch(/^[0-9a-f]{64}$/m);
     }

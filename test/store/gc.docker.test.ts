@@ -45,7 +45,7 @@ beforeAll(async () => {
   });
   large = await world.specOf(await world.environments.resolve(candidate, 'quarter', world.context));
   const entries = (await store.getText(large.lock)).split(/\n(?=\S)/);
-  const smaller = `${entries.filter((entry) => !/^pytest==/.test(entry)).join('\n')}\n`;
+  const smaller = `${entries.filter((entry) => !entry.startsWith('pytest==')).join('\n')}\n`;
   small = await world.spec(smaller);
   locks = [smaller, await store.getText(large.lock)];
 });

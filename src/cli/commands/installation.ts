@@ -7,7 +7,12 @@ import { readNativeRows } from '../../export/dataset.ts';
 import { formatBytes } from '../../report/html.ts';
 import { openState } from '../../setup/state.ts';
 import { stopEmbeddedTemporal } from '../../setup/temporalServer.ts';
-import { measureStorage, type StorageReport } from '../../store/storage.ts';
+import {
+  measureArtefacts,
+  measureStorage,
+  type ArtefactFigures,
+  type StorageReport,
+} from '../../store/storage.ts';
 import { settingsFrom, withDependencies, withSession, type GlobalOptions } from '../context.ts';
 import { createOutput, EXIT, table, UsageError } from '../output.ts';
 import { withWorkers } from '../signals.ts';
@@ -110,13 +115,14 @@ async function storage(_options: object, command: Command): Promise<void> {
         if (rows.length > 0) campaigns.set(name, rows);
       }
       const report = await measureStorage({ ...deps, installation, stateDir: dir }, campaigns);
-      output.result(report, storageText(report));
+      const artefacts = await measureArtefacts({ ...deps, campaignsDir: paths.campaigns });
+      output.result({ ...report, artefacts }, storageText(report, artefacts));
     },
     { docker: true },
   );
 }
 
-function storageText(report: StorageReport): string {
+function storageText(report: StorageReport, artefacts: ArtefactFigures): string {
   const { packageStore } = report;
   const bytes = (value: number | null): string => (value === null ? '–' : formatBytes(value));
   return [
@@ -128,6 +134,11 @@ function storageText(report: StorageReport): string {
       ['working cache and full variants', bytes(packageStore.workingBytes)],
       ['copies where a hardlink failed', bytes(packageStore.copiedBytes)],
       ...Object.entries(report.state).map(([name, size]) => [`state: ${name}`, bytes(size)]),
+      ['artefacts of rows', bytes(artefacts.rows)],
+      ['artefacts of their evidence', bytes(artefacts.evidence)],
+      ['artefacts of evaluations', bytes(artefacts.evaluations)],
+      ['artefacts of other work', bytes(artefacts.work)],
+      ['artefacts that gc frees', bytes(artefacts.unreferenced)],
     ]),
     ...(report.campaigns.length === 0 ? [] : ['', 'Per published instance']),
     table(
