@@ -256,6 +256,7 @@ export interface RunRecord {
   /** How often the tests were run again, and which of them then had another status; absent where the plan did not ask. */
   readonly repetitions?: number;
   readonly unsteady?: readonly string[];
+  readonly repeatedMs?: number;
   /** One sentence on what went wrong outside the tests; '' if nothing did. */
   readonly note: string;
   /** Paths of the patch that were dropped because they are protected. */

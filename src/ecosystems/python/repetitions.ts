@@ -22,6 +22,8 @@ export interface Repeated {
   readonly repetitions: number;
   /** Ids whose status was not the first run's every time, sorted. */
   readonly unsteady: readonly string[];
+  /** Time of all repetitions together. */
+  readonly repeatedMs: number;
 }
 
 /** Repeats within the budget and compares each repetition with the first run. */
@@ -42,7 +44,7 @@ export async function repeatTests(
     for (const id of new Set([...Object.keys(first.tests), ...Object.keys(tests)]))
       if (outcomeOf(first.tests, id) !== outcomeOf(tests, id)) unsteady.add(id);
   }
-  return { repetitions, unsteady: [...unsteady].sort() };
+  return { repetitions, unsteady: [...unsteady].sort(), repeatedMs: Math.round(spentMs) };
 }
 
 /** `failed` and `error` are one: a broken fixture may say either. */

@@ -140,7 +140,7 @@ async function runInContainer(run: Run): Promise<RunRecord> {
     repeat: plan.repeat,
     signal: context.signal,
   });
-  clock.lap('testsMs', tests.durationMs); // reading the results is ours, not theirs
+  clock.lap('testsMs', tests.durationMs + (tests.repeated?.repeatedMs ?? 0)); // reading the results is ours, not theirs
   const notes = [
     ...tests.notes,
     ...notesOf(plan, workspace, tests),
