@@ -1,6 +1,8 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { campaignStatus } from '../../client/campaigns.ts';
+import { evaluationStatus } from '../../client/evaluations.ts';
 import { nameProblem } from '../../domain/ids.ts';
 import { recordNames } from '../../domain/records.ts';
 import { sweepLeft } from '../../activities/janitor.ts';
@@ -8,7 +10,8 @@ import { formatBytes } from '../../report/html.ts';
 import { gcDeps } from '../../setup/compose.ts';
 import type { Dependencies } from '../../setup/compose.ts';
 import { collectGarbage, type GcReport } from '../../store/gc.ts';
-import { withDependencies, type GlobalOptions } from '../context.ts';
+import type { Session } from '../../setup/session.ts';
+import { withDependencies, withSession, type GlobalOptions } from '../context.ts';
 import { createOutput, UsageError } from '../output.ts';
 
 interface GcCommandOptions extends GlobalOptions {
@@ -27,8 +30,8 @@ export function addGcCommand(root: Command): void {
     )
     .option('--dry-run', 'only say what would go')
     .option('--grace <duration>', 'keep what was made or used within this time: 90s, 30m, 24h, 7d', '24h')
-    .option('--drop-campaigns <names...>', 'first forget these campaigns: dataset, report and records')
-    .option('--drop-runs <ids...>', 'first forget these evaluation runs and their reports')
+    .option('--drop-campaigns <names...>', 'first forget these ended campaigns: dataset, report and records')
+    .option('--drop-runs <ids...>', 'first forget these ended evaluation runs and their reports')
     .action(async (_options: object, command: Command) => {
       const options = command.optsWithGlobals<GcCommandOptions>();
       const output = createOutput({ json: options.json === true });
@@ -38,20 +41,42 @@ export function addGcCommand(root: Command): void {
       const dryRun = options.dryRun === true;
       if (dryRun && campaigns.length + runs.length > 0)
         throw new UsageError('--dry-run removes nothing: give it without --drop-campaigns and --drop-runs.');
-      await withDependencies(
+      const collect = async (deps: Dependencies): Promise<void> => {
+        const left = dryRun ? null : await sweepLeft({ ...deps, installation: deps.state.installation });
+        const report = await collectGarbage(gcDeps(deps), { graceMs, dryRun });
+        output.result({ ...report, left }, gcText(report));
+      };
+      const needs = { docker: true };
+      if (campaigns.length + runs.length === 0) return withDependencies(options, output, collect, needs);
+      await withSession(
         options,
         output,
-        async (deps) => {
-          for (const name of campaigns)
-            await drop(deps, recordNames.campaign(name), deps.state.paths.campaigns, name);
-          for (const id of runs) await drop(deps, `runs/${id}`, deps.state.paths.runs, id);
-          const left = dryRun ? null : await sweepLeft({ ...deps, installation: deps.state.installation });
-          const report = await collectGarbage(gcDeps(deps), { graceMs, dryRun });
-          output.result({ ...report, left }, gcText(report));
+        async (session) => {
+          for (const name of campaigns) await dropCampaign(session, name);
+          for (const id of runs) await dropRun(session, id);
+          await collect(session.deps);
         },
-        { docker: true },
+        needs,
       );
     });
+}
+
+async function dropCampaign(session: Session, name: string): Promise<void> {
+  const { deps, state } = session;
+  if ((await session.records.read(recordNames.campaignInput(name))) === null)
+    throw new UsageError(`There is no campaign "${name}" in ${state.dir}.`);
+  if ((await campaignStatus(session, name))?.status === 'RUNNING')
+    throw new UsageError(`Campaign "${name}" runs: \`repoforge campaign stop ${name}\` first.`);
+  await drop(deps, recordNames.campaign(name), state.paths.campaigns, name);
+}
+
+async function dropRun(session: Session, id: string): Promise<void> {
+  const { deps, state } = session;
+  if ((await session.records.read(recordNames.evaluation(id))) === null)
+    throw new UsageError(`There is no evaluation run "${id}" in ${state.dir}.`);
+  if ((await evaluationStatus(session, id))?.status === 'RUNNING')
+    throw new UsageError(`Evaluation run "${id}" is not at its end: let it end first.`);
+  await drop(deps, `runs/${id}`, state.paths.runs, id);
 }
 
 /** Records first: what is left of a killed drop is found and dropped by the next one. */
