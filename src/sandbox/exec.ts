@@ -11,6 +11,7 @@ import type { ExecOptions } from './types.ts';
 const DEFAULT_OUTPUT_BYTES = 16 * 1024 ** 2; // DEFAULT_RUN_LIMITS.outputBytes
 const KILLED_BY_SIGNAL = 128; // shells and the daemon report 128 + the signal's number
 const STATE_LAG_MS = 2_000; // between the death of a container's processes and the record of it
+const AWAKE_MS = 5_000; // a daemon under load answers within a second
 const DRAIN_AFTER_KILL_MS = 5_000; // the daemon closes the stream up to 2 s after the last process
 
 /** What one command did; `killed` says why it did not end by itself. */
@@ -47,7 +48,11 @@ export async function execInContainer(
   const ended = streamEnd(stream);
   if (options.stdin !== undefined) stream.end(options.stdin);
 
-  const reason = await firstOf(ended, options);
+  let reason = await firstOf(ended, options);
+  if (reason === 'deadline' && (await endedUnnoticed(exec, doing, startedAt, options.timeoutMs))) {
+    reason = null;
+    await Promise.race([ended, sleep(DRAIN_AFTER_KILL_MS, undefined, { ref: false })]);
+  }
   let restarted = false;
   if (reason !== null) restarted = await endProcesses(container, options.user, ended, log);
   const durationMs = performance.now() - startedAt;
@@ -97,6 +102,26 @@ async function firstOf(ended: Promise<'ended'>, options: ExecOptions): Promise<'
     clearTimeout(timer);
     if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
   }
+}
+
+/**
+ * A deadline says something about a command only where we and the daemon were awake: one that is frozen (SIGSTOP, a paused
+ * machine) lets a finished command look late, and stops one that writes, since nobody takes its output.
+ * True when the command has ended by itself; throws an Infra failure when one of us slept.
+ */
+async function endedUnnoticed(
+  exec: Docker.Exec,
+  doing: string,
+  startedAt: number,
+  timeoutMs: number,
+): Promise<boolean> {
+  const { Running } = await dockerCall(doing, () => exec.inspect());
+  if (Running === false) return true;
+  const lateMs = performance.now() - startedAt - timeoutMs;
+  if (lateMs < AWAKE_MS) return false;
+  throw infraFailure(
+    `This host or its Docker daemon stood still for ${Math.round(lateMs / 1000)} s when asked to ${doing}: its time limit says nothing.`,
+  );
 }
 
 /** Kills, and waits until nothing holds the output any more. */
