@@ -28,6 +28,11 @@ const STOP_GRACE_MS = 10_000;
 const START_TRIES = 3; // another process can take a probed port before the server does
 const PORT_RELEASE_MS = 2_000; // threads of a killed server hold its ports for a moment after it counts as dead
 const MAX_LOG_BYTES = 20 * 2 ** 20;
+/**
+ * Tasks are written to one partition of their queue: with the default of four, an activity waits while a third of those
+ * queued after it go first. All four are read, so that what an earlier server wrote is found.
+ */
+const DYNAMIC_CONFIG = ['--dynamic-config-value', 'matching.numTaskqueueWritePartitions=1'];
 const RETENTION_SECONDS = 30 * 24 * 3600; // the dev server forgets closed workflows after a day
 
 /**
@@ -106,7 +111,7 @@ function launch(dir: string, binary: string, port: number, uiPort: number): Embe
   const args = ['server', 'start-dev', '--db-filename', databaseOf(dir), '--ip', '127.0.0.1'];
   const ports = ['--port', String(port), '--ui-port', String(uiPort)];
   try {
-    const child = spawn(binary, [...args, ...ports, ...attributes], {
+    const child = spawn(binary, [...args, ...ports, ...attributes, ...DYNAMIC_CONFIG], {
       cwd: dir,
       detached: true, // its own session: Ctrl-C in the terminal and our end leave it alone
       stdio: ['ignore', logFile, logFile],

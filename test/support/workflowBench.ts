@@ -32,6 +32,7 @@ export async function withBench<T>(
   title: string,
   plan: StubPlan,
   work: (bench: Bench) => Promise<T>,
+  sandboxSlots = 20,
 ): Promise<T> {
   const prefix = uniquePrefix(title);
   const stubs = createStubs(env, plan);
@@ -41,7 +42,7 @@ export async function withBench<T>(
     place: {
       queuePrefix: prefix,
       namespace: env.namespace ?? 'default',
-      sizing: { sandboxSlots: 20, miningPerSecond: null },
+      sizing: { sandboxSlots, miningPerSecond: null },
     },
     activities: stubs.activities,
     bundle: workflowBundle(),
