@@ -52,7 +52,9 @@ async function openWire(socketPath: string): Promise<Wire> {
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
   return {
     socketPath,
-    freezeFor: (milliseconds) => (thaw = delay(milliseconds)),
+    freezeFor(milliseconds) {
+      thaw = delay(milliseconds);
+    },
     async close() {
       for (const socket of sockets) socket.destroy();
       await new Promise<void>((resolve) => server.close(() => resolve()));
