@@ -104,7 +104,7 @@ export const DEFAULT_CAMPAIGN_OPTIONS: CampaignOptions = {
   passToPassBudgetMs: 60_000,
   runLimits: DEFAULT_RUN_LIMITS,
   minePageSize: 25, // a page is one heartbeating activity of seconds to a minute, and a few KB of history
-  pageSize: 450, // 8 events for each, 3,600 in all (measured), and 0.6 MB: under both continue-as-new suggestions
+  pageSize: 450, // 500 measured 4,007 events, 8 for each; continuing as new is suggested at 4,096, or 4 MB
   reconcileMs: 60_000,
 };
 
