@@ -1,7 +1,6 @@
 /** What hostile Python is made of. The attacks put it into files of a patch. Pure. */
 import type { VerdictName } from '../domain/verdicts.ts';
 import { changedFile } from './diff.ts';
-import { REACHED } from './types.ts';
 import type { AuditFacts, HostilePrediction } from './types.ts';
 
 /** Verdicts of a forgery: caught by the canaries, or without effect. */
@@ -78,9 +77,6 @@ export const listedNames = ({ row }: AuditFacts): readonly string[] => [
     [...row.FAIL_TO_PASS, ...row.PASS_TO_PASS].map((id) => (id.split('[')[0] ?? id).split('::').at(-1) ?? ''),
   ),
 ];
-
-/** Ends the run in a way that the audit recognises. */
-export const SAY_REACHED = `os._exit(${REACHED})`;
 
 /** A results file in which all of the row's tests pass; `more` is Python that may add cases. */
 export const resultsFile = ({ row }: AuditFacts, failed = '[]'): string => `

@@ -4,7 +4,6 @@ import type { Verdict } from '../domain/verdicts.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
 import { canonicalJson } from '../domain/canonical.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
-import { underOwnNames } from '../domain/canaryPlanting.ts';
 import { gradeRun } from '../domain/grading.ts';
 import { recordNames } from '../domain/records.ts';
 import { parseSavedRun } from '../ecosystems/python/regrade.ts';
@@ -86,16 +85,13 @@ async function regrade(store: ArtefactStore, row: InstanceRow, result: ReportedE
   const record = await store.getJson<RunRecord>(result.record);
   if (record.outcome !== 'completed' || record.log === null) return null;
   const junit = record.junit === null ? null : await store.getText(record.junit);
-  const read = parseSavedRun(await store.getText(record.log), junit);
   const planted =
     record.planted === null ? [] : await store.getJson<readonly PlantedCanary[]>(record.planted);
+  const read = parseSavedRun(await store.getText(record.log), junit, planted);
   return gradeRun({
     failToPass: row.FAIL_TO_PASS,
     passToPass: row.PASS_TO_PASS,
-    record:
-      read === null
-        ? { ...record, outcome: 'crashed', tests: {} }
-        : { ...record, ...read, tests: underOwnNames(read.tests, planted) },
+    record: read === null ? { ...record, outcome: 'crashed', tests: {} } : { ...record, ...read },
     planted,
   });
 }

@@ -1,5 +1,6 @@
 /** Saved logs: a header of ours, then the runner's words. With the JUnit file they are enough to grade a run again offline. */
-import type { CollectionError, TestResult } from '../../domain/types.ts';
+import { underOwnNames } from '../../domain/canaryPlanting.ts';
+import type { CollectionError, PlantedCanary, TestResult } from '../../domain/types.ts';
 import { parseJunit } from './junit.ts';
 
 const HEADER = '# repoforge run ';
@@ -23,16 +24,19 @@ export function savedLog(output: string, header: Omit<LogHeader, 'version'>): st
 /**
  * Test results from a run's two artefacts, without a container. null when the JUnit file is absent or no whole JUnit file:
  * the run ended without results.
+ * @param planted what the run's record says was planted: tests come under their own names
  */
 export function parseSavedRun(
   log: string,
   junit: string | null,
+  planted: readonly PlantedCanary[] = [],
 ): {
   readonly tests: Readonly<Record<string, TestResult>>;
   readonly collectionErrors: readonly CollectionError[];
 } | null {
   const results = junit === null ? null : parseJunit(junit, [...inferredFiles(log), ...printedFiles(log)]);
-  return results === null ? null : { tests: results.tests, collectionErrors: results.collectionErrors };
+  if (results === null) return null;
+  return { tests: underOwnNames(results.tests, planted), collectionErrors: results.collectionErrors };
 }
 
 function inferredFiles(log: string): readonly string[] {

@@ -72,7 +72,7 @@ test('gold passes what it should, its canaries are made and proven, and a saved 
   const { record, grade } = await evaluate(FIXED);
   expect(grade).toMatchObject({ verdict: { verdict: 'resolved' }, graded: 1, commandResolved: 1 });
   expect(proveCanaries({ after, afterWithPool: record, planted }).length).toBe(planted.length);
-  const saved = parseSavedRun(await logOf(record), await fixture.store.getText(record.junit!));
+  const saved = parseSavedRun(await logOf(record), await fixture.store.getText(record.junit!), planted);
   expect(saved?.tests).toEqual(record.tests);
 });
 
