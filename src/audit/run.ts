@@ -65,6 +65,7 @@ export async function runAudit(deps: AuditDeps, input: AuditInput): Promise<Audi
   let done = 0;
   const step = async <T>(what: string, work: () => Promise<T>): Promise<T> =>
     limit(async () => {
+      input.context.signal.throwIfAborted();
       const result = await work();
       input.onProgress?.((done += 1), total, what);
       return result;

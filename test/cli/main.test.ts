@@ -44,6 +44,13 @@ describe('the command line', () => {
       /-j needs a whole number of at least 1/,
     ],
     [
+      'an attack that is none',
+      ['audit', '-d', 'x', '--attacks', 'nop,nonsense'],
+      /There is no attack "nonsense"/,
+    ],
+    ['an audit of nothing', ['audit'], /Say what to audit/],
+    ['a sample that is none', ['audit', '-d', 'x', '--sample', '0'], /--sample needs a whole number/],
+    [
       'an unknown format',
       ['export', 'x', '-f', 'parquet', '-o', 'out'],
       /There is no format "parquet"; formats are classic, v5, native\./,
@@ -131,4 +138,16 @@ describe('what people read', () => {
       'warn: runTests of instance/a/b (attempt 2): docker is gone; it is tried again',
     );
   });
+});
+
+it('audit --list says what each attack tries, and starts nothing', async () => {
+  const { stdout, exitCode } = await repoforge('audit', '--list', '--json', '--attacks', 'nop,module-hook');
+  expect(exitCode).toBe(0);
+  expect(JSON.parse(stdout)).toEqual([
+    expect.objectContaining({ name: 'nop', kind: 'prediction', expected: ['unresolved'] }),
+    expect.objectContaining({
+      name: 'module-hook',
+      tries: expect.stringMatching(/^turns failures into passes/),
+    }),
+  ]);
 });

@@ -4,7 +4,9 @@ import { ATTACKS } from '../../audit/registry.ts';
 import { runAudit } from '../../audit/run.ts';
 import { auditTable } from '../../audit/table.ts';
 import type { Attack } from '../../audit/types.ts';
-import { withDependencies, type GlobalOptions } from '../context.ts';
+import { openState } from '../../setup/state.ts';
+import { createFsArtefactStore } from '../../store/fs.ts';
+import { settingsFrom, withDependencies, type GlobalOptions } from '../context.ts';
 import { createOutput, EXIT, table, UsageError } from '../output.ts';
 import { readRows } from '../rows.ts';
 
@@ -50,26 +52,22 @@ async function audit(_options: object, command: Command): Promise<void> {
       throw new UsageError(`${flag} needs a whole number of at least 1.`);
   const dataset = options.dataset ?? options.campaign;
   if (dataset === undefined) throw new UsageError('Say what to audit: -d CAMPAIGN or -d dataset.jsonl.');
-  await withDependencies(
+  // all that the caller can get wrong is found before anything is started
+  const { stateDir } = settingsFrom(options);
+  const store = createFsArtefactStore((await openState(stateDir)).paths.artefacts);
+  const read = await readRows({ stateDir, store }, dataset, options.instances);
+  const rows = sampleOf(read.rows, options.sample).map((row) => ({
+    row,
+    provenCanaries: read.provenCanaries(row.instance_id),
+  }));
+  const bare = rows.filter(({ provenCanaries }) => provenCanaries === null).length;
+  if (bare > 0) output.say(`${bare} of ${rows.length} rows have no canaries: forged results pass there.`);
+  output.say(`${attacks.length} attacks on ${rows.length} instances of ${dataset}.`);
+  const report = await withDependencies(
     options,
     output,
-    async (deps) => {
-      const read = await readRows(
-        { stateDir: deps.state.dir, store: deps.store },
-        dataset,
-        options.instances,
-      );
-      const rows = sampleOf(read.rows, options.sample).map((row) => ({
-        row,
-        provenCanaries: read.provenCanaries(row.instance_id),
-      }));
-      const bare = rows.filter(({ provenCanaries }) => provenCanaries === null).length;
-      if (bare > 0) output.say(`${bare} of ${rows.length} rows have no canaries: forged results pass there.`);
-      output.say(`${attacks.length} attacks on ${rows.length} instances of ${dataset}.`);
-      const abort = new AbortController();
-      const stop = (): void => abort.abort(new Error('stopped'));
-      process.once('SIGINT', stop).once('SIGTERM', stop);
-      const report = await runAudit(
+    async (deps) =>
+      runAudit(
         { ...deps, ecosystem: deps.ecosystemFor(null) },
         {
           rows,
@@ -79,19 +77,26 @@ async function audit(_options: object, command: Command): Promise<void> {
           context: {
             owner: { installation: deps.state.installation, host: hostname() },
             heartbeat: () => undefined,
-            signal: abort.signal,
+            signal: stopSignal(),
           },
           onProgress: (done, total, last) => {
             if (done % 10 === 0 || done === total) output.say(`${done}/${total}: ${last}`);
           },
         },
-      );
-      const { rows: lines, below } = auditTable(report);
-      output.result(report, [table(lines), ...below].join('\n'));
-      if (!report.held) process.exitCode = EXIT.failed;
-    },
+      ),
     { docker: true },
   );
+  const { rows: lines, below } = auditTable(report);
+  output.result(report, [table(lines), ...below].join('\n'));
+  if (!report.held) process.exitCode = EXIT.failed;
+}
+
+/** Ends the containers in good order at the first signal; a second one ends the process. */
+function stopSignal(): AbortSignal {
+  const abort = new AbortController();
+  const stop = (): void => abort.abort(new Error('The audit was stopped.'));
+  process.once('SIGINT', stop).once('SIGTERM', stop);
+  return abort.signal;
 }
 
 function chosenAttacks(names: string | undefined): readonly Attack[] {
