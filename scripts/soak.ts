@@ -107,17 +107,19 @@ async function tinyRequest(directory: string): Promise<CampaignRequest> {
   return { name: 'tiny', sources, options: { runtimes: [SOAK_RUNTIME] } };
 }
 
-const queueDocument = (report: QueueReport): object => ({
-  evaluations: report.large,
-  small_run: report.small,
-  wrong: report.wrong,
-  most_containers: report.mostContainers,
-  worker_early_bytes: report.memoryBytes.early,
-  worker_peak_bytes: report.memoryBytes.peak,
-  passed_meanwhile: report.passedMeanwhile,
-  most_overtaken: report.mostOvertaken,
-  wall_ms: Math.round(report.wallMs),
-});
+function queueDocument(report: QueueReport): object {
+  return {
+    evaluations: report.large,
+    small_run: report.small,
+    wrong: report.wrong,
+    most_containers: report.mostContainers,
+    worker_early_bytes: report.memoryBytes.early,
+    worker_peak_bytes: report.memoryBytes.peak,
+    passed_meanwhile: report.passedMeanwhile,
+    most_overtaken: report.mostOvertaken,
+    wall_ms: Math.round(report.wallMs),
+  };
+}
 
 function queueText(report: QueueReport): string {
   const mebibytes = (bytes: number): string => `${Math.round(bytes / 1024 ** 2)} MiB`;
@@ -134,7 +136,9 @@ function queueText(report: QueueReport): string {
   ]);
 }
 
-const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
+function seconds(ms: number): string {
+  return `${(ms / 1_000).toFixed(1)} s`;
+}
 
 function documentOf(seed: number, { undisturbed, disturbed, problems }: SoakReport): object {
   const facts = ({ result, rounds, wallMs, peakMemoryBytes }: Trial) => ({

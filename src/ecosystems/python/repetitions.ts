@@ -6,11 +6,12 @@
 import type { TestResult } from '../../domain/types.ts';
 
 const MAX_REPETITIONS = 12; // with three runs 15 in all: (2/3)^15 is 0.2 %
-const BUDGET_MS = 10_000; // for all of them; one is always done
+const TESTS_MS = 10_000; // the tests' own time in all of them: what a busy host or a slow start adds costs no repetition
+const WALL_MS = 20_000; // within reason; one repetition is always done
 const MIN_LIMIT_MS = 10_000;
 const LIMIT_FACTOR = 3; // a repetition that takes so much longer than the run hangs
 
-type Statuses = Readonly<Record<string, Pick<TestResult, 'status'>>>;
+type Statuses = Readonly<Record<string, Pick<TestResult, 'status' | 'durationMs'>>>;
 
 export interface Repetition {
   /** null when it did not end by itself with results: then it is evidence of nothing. */
@@ -33,10 +34,12 @@ export async function repeatTests(
 ): Promise<Repeated> {
   const timeoutMs = Math.max(MIN_LIMIT_MS, LIMIT_FACTOR * first.durationMs);
   const unsteady = new Set<string>();
+  const ownMs = Object.values(first.tests).reduce((sum, test) => sum + test.durationMs, 0);
+  const wanted = Math.max(1, Math.min(MAX_REPETITIONS, Math.floor(TESTS_MS / Math.max(1, ownMs))));
   let repetitions = 0;
   let spentMs = 0;
-  for (let tries = 0; tries < MAX_REPETITIONS; tries += 1) {
-    if (tries > 0 && spentMs + first.durationMs > BUDGET_MS) break;
+  for (let tries = 0; tries < wanted; tries += 1) {
+    if (tries > 0 && spentMs + first.durationMs > WALL_MS) break;
     const { tests, durationMs } = await again({ reversed: tries === 0, timeoutMs });
     spentMs += durationMs;
     if (tests === null) continue;
@@ -53,18 +56,17 @@ function outcomeOf(tests: Statuses, id: string): string {
   return status === 'error' ? 'failed' : (status ?? 'missing');
 }
 
-/** pytest as `-m` would start it, with a plugin of two lines that reverses what was collected; no file and no variable tells of it. */
-const REVERSED = `import os, runpy, sys, types
-sys.path[0] = os.getcwd()
+/** A plugin of one line that reverses what was collected; no file and no variable tells of it. */
+const REVERSAL = `import sys, types
 plugin = sys.modules['repoforge_reversed'] = types.ModuleType('repoforge_reversed', 'PYTEST_DONT_REWRITE')
 plugin.pytest_collection_modifyitems = lambda items: items.reverse()
 sys.argv[1:1] = ['-p', 'repoforge_reversed']
-runpy.run_module('pytest', run_name='__main__', alter_sys=True)`;
+`;
 
-/** The runner's command (`python -m pytest …`) with the order of the tests reversed. */
-export const reversedOrder = ([python = 'python', , , ...args]: readonly string[]): readonly string[] => [
-  python,
-  '-c',
-  REVERSED,
-  ...args,
-];
+/** The runner's command (`python -c <launcher> …`) with the order of the tests reversed. */
+export const reversedOrder = ([
+  python = '',
+  flag = '',
+  launcher = '',
+  ...args
+]: readonly string[]): readonly string[] => [python, flag, `${REVERSAL}${launcher}`, ...args];

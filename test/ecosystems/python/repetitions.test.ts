@@ -4,11 +4,11 @@ import type { TestStatus } from '../../../src/domain/types.ts';
 import { repeatTests, reversedOrder, type Repetition } from '../../../src/ecosystems/python/repetitions.ts';
 
 type Plan = Readonly<Record<string, TestStatus>> | null;
-const statuses = (plan: NonNullable<Plan>) =>
-  Object.fromEntries(Object.entries(plan).map(([id, status]) => [id, { status }]));
+const statuses = (plan: NonNullable<Plan>, durationMs = 0) =>
+  Object.fromEntries(Object.entries(plan).map(([id, status]) => [id, { status, durationMs }]));
 
-/** Repeats after a first run of `durationMs`; the repetitions are `plans`, the last of them for ever. */
-async function repeat(first: NonNullable<Plan>, plans: readonly Plan[], durationMs: number) {
+/** Repeats after a first run of `durationMs`, of which each test took `ownMs`; the repetitions are `plans`, the last of them for ever. */
+async function repeat(first: NonNullable<Plan>, plans: readonly Plan[], durationMs: number, ownMs = 0) {
   const orders: boolean[] = [];
   const limits: number[] = [];
   const again = ({ reversed, timeoutMs }: { reversed: boolean; timeoutMs: number }): Promise<Repetition> => {
@@ -17,7 +17,7 @@ async function repeat(first: NonNullable<Plan>, plans: readonly Plan[], duration
     limits.push(timeoutMs);
     return Promise.resolve({ tests: plan === null ? null : statuses(plan), durationMs });
   };
-  return { ...(await repeatTests({ tests: statuses(first), durationMs }, again)), orders, limits };
+  return { ...(await repeatTests({ tests: statuses(first, ownMs), durationMs }, again)), orders, limits };
 }
 
 describe('repetitions of a run', () => {
@@ -38,10 +38,12 @@ describe('repetitions of a run', () => {
   });
 
   it.each([
-    ['three for three seconds', 3_000, 3],
-    ['one for a long suite, which may take three times as long', 60_000, 1],
-  ])('are %s', async (_title, durationMs, repetitions) => {
-    const done = await repeat({ a: 'passed' }, [{ a: 'passed' }], durationMs);
+    ['twelve for quick tests on a slow start', { durationMs: 1_500, ownMs: 50 }, 12],
+    ['six where the start alone takes three seconds', { durationMs: 3_000, ownMs: 50 }, 6],
+    ['two for tests of four seconds', { durationMs: 5_000, ownMs: 4_000 }, 2],
+    ['one for a long suite, which may take three times as long', { durationMs: 60_000, ownMs: 50_000 }, 1],
+  ])('are %s', async (_title, { durationMs, ownMs }, repetitions) => {
+    const done = await repeat({ a: 'passed' }, [{ a: 'passed' }], durationMs, ownMs);
     expect(done.repetitions).toBe(repetitions);
     expect(done.limits[0]).toBe(Math.max(10_000, 3 * durationMs));
   });
@@ -52,8 +54,17 @@ describe('repetitions of a run', () => {
   });
 });
 
-it('The runner in reversed order is a Python program that compiles, with the arguments of the runner', () => {
-  const [python, flag, code, ...args] = reversedOrder(['/venv/bin/python', '-m', 'pytest', '-rA', 'tests']);
+it('The runner in reversed order is told so before its launcher, with the arguments that it has', () => {
+  const launcher = 'print(*sys.argv[1:])';
+  const [python, flag, code = '', ...args] = reversedOrder([
+    '/venv/bin/python',
+    '-c',
+    launcher,
+    '-rA',
+    'tests',
+  ]);
   expect([python, flag, ...args]).toEqual(['/venv/bin/python', '-c', '-rA', 'tests']);
-  execFileSync('python3', ['-c', 'import sys; compile(sys.argv[1], "code", "exec")', code ?? '']);
+  expect(execFileSync('python3', ['-c', code, ...args], { encoding: 'utf8' })).toBe(
+    '-p repoforge_reversed -rA tests\n',
+  );
 });
