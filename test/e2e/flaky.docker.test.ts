@@ -44,7 +44,7 @@ beforeAll(async () => {
     await workers.stop();
   }
   rows = await readRows({ stateDir: test.stateDir, store: session.deps.store }, 'flaky');
-}, 400_000);
+}, 900_000); // a busy machine
 afterAll(async () => {
   await session.close();
   await test.cleanup();

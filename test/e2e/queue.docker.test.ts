@@ -52,7 +52,7 @@ beforeAll(async () => {
     workerMemoryBytes: () => worker.peakMemoryBytes() ?? 0,
     say: () => undefined,
   });
-}, 900_000); // half a minute when nothing else runs
+}, 900_000); // a busy machine
 afterAll(async () => {
   await worker.end('SIGTERM');
   await session.close();
