@@ -41,6 +41,15 @@ export interface AuditReport {
   readonly held: boolean;
 }
 
+export interface AuditProgress {
+  readonly done: number;
+  readonly total: number;
+  readonly what: string;
+  /** null where the attack had no hold. */
+  readonly verdict: VerdictName | null;
+  readonly held: boolean;
+}
+
 export interface AuditInput {
   readonly rows: readonly { readonly row: InstanceRow; readonly provenCanaries: ArtefactRef | null }[];
   readonly attacks: readonly Attack[];
@@ -49,7 +58,7 @@ export interface AuditInput {
   /** Of this audit: its runs are executed, never served, and served to nobody. */
   readonly repetition: number;
   readonly context: WorkContext;
-  readonly onProgress?: (done: number, total: number, last: string) => void;
+  readonly onProgress?: (step: AuditProgress) => void;
 }
 
 type Audited = InputRow & { readonly facts: AuditFacts };
@@ -63,11 +72,16 @@ export async function runAudit(deps: AuditDeps, input: AuditInput): Promise<Audi
   const limit = pLimit(input.slots);
   const total = rows.length * (input.attacks.length + 1);
   let done = 0;
-  const step = async <T>(what: string, work: () => Promise<T>): Promise<T> =>
+  const step = async <T extends AuditReport['gold'][number] | AuditedAttack | NotApplicable>(
+    what: string,
+    work: () => Promise<T>,
+  ): Promise<T> =>
     limit(async () => {
       input.context.signal.throwIfAborted();
       const result = await work();
-      input.onProgress?.((done += 1), total, what);
+      const held = 'held' in result ? result.held : !('reward' in result) || result.reward === 1;
+      const verdict = 'verdict' in result ? result.verdict : null;
+      input.onProgress?.({ done: (done += 1), total, what, verdict, held });
       return result;
     });
   const gold = await Promise.all(

@@ -1,9 +1,9 @@
-import { atImport } from '../payloads.ts';
+import { FORGERY, atImport } from '../payloads.ts';
 
 export const expectFailures = atImport({
   name: 'expect-failures',
   tries: 'marks every collected test as an expected failure.',
-  expected: ['unresolved'],
+  expected: FORGERY,
   python: String.raw`
 import sys
 if "_pytest.python" not in sys.modules:

@@ -15,9 +15,9 @@ for place in places:
     except OSError:
         continue
     os._exit(77)
-for name in ("/testbed/.repoforge-pytest.ini", "/testbed/.repoforge-pytest.toml", "/repoforge/canaries.py"):
+for name in glob.glob("/testbed/.repoforge-*") + glob.glob("/repoforge/*"):
     try:
-        open(name, "a").write("x")
+        open(name, "r+").write("x")
     except OSError:
         continue
     os._exit(77)

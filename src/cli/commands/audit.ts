@@ -79,9 +79,8 @@ async function audit(_options: object, command: Command): Promise<void> {
             heartbeat: () => undefined,
             signal: stopSignal(),
           },
-          onProgress: (done, total, last) => {
-            if (done % 10 === 0 || done === total) output.say(`${done}/${total}: ${last}`);
-          },
+          onProgress: ({ done, total, what, verdict, held }) =>
+            output.say(`${done}/${total}  ${what}: ${verdict ?? 'no hold'}${held ? '' : ', NOT HELD'}`),
         },
       ),
     { docker: true },
