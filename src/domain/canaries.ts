@@ -37,7 +37,7 @@ type Tamper = 'canary_passed' | 'canary_missing' | 'exit_code';
  */
 export function canaryTamper(record: RunRecord, planted: readonly PlantedCanary[]): Tamper | null {
   if (record.outcome !== 'completed') return null;
-  const seen = planted.map((one) => observe(record, planted, one));
+  const seen = planted.filter(({ absent }) => absent !== true).map((one) => observe(record, planted, one));
   if (seen.some((one) => one.passedWithTwin)) return 'canary_passed';
   const ended = record.exitCode === 0 || record.exitCode === 1;
   if (ended && seen.some((one) => one.missing)) return 'canary_missing';

@@ -31,7 +31,8 @@ export function plantWholePool(pool: readonly Canary[]): readonly PlantedCanary[
 /**
  * A secret random few of the proven canaries. First those whose twin is a FAIL_TO_PASS test, since a forger must turn those
  * tests; up to half of the places. Then one for each file, the files of FAIL_TO_PASS first; then more while there is room.
- * A plainly failing canary stands in only where a file has no other.
+ * A plainly failing canary stands in only where a file has no other. Of the twins without a canary in this run, every other
+ * one bears another name: who turns tests by their names leaves those as they fail, and canaries are not the only new names.
  * @param random uniform in [0, 1), from a cryptographic source in production
  */
 export function drawCanaries(
@@ -58,7 +59,27 @@ export function drawCanaries(
     .flatMap((file) => byFile.get(file)?.slice(0, 1) ?? []);
   const second = order.flatMap((file) => (random() < 0.5 ? (byFile.get(file)?.slice(1, 2) ?? []) : []));
   for (const canary of [...first, ...second]) if (chosen.size < MAX_CANARIES_PER_RUN) chosen.add(canary);
-  return named(shuffled([...chosen], random), random);
+  const planted = named(shuffled([...chosen], random), random);
+  const others = shuffled([...byFile.values()].flat(), random).filter((canary) => !chosen.has(canary));
+  return [...planted, ...renamedTwins(others, planted, random)];
+}
+
+/** Twins that bear another name although their canary is left out: a coin for each. */
+function renamedTwins(
+  canaries: readonly Canary[],
+  planted: readonly PlantedCanary[],
+  random: () => number,
+): readonly PlantedCanary[] {
+  const taken = new Set(planted.map(canaryStem));
+  const seen = new Set(planted.map(({ canary }) => canary.twin));
+  return canaries.flatMap((canary): PlantedCanary[] => {
+    const name = shuffled(canary.names, random).find((one) => !taken.has(canary.prefix + one));
+    if (name === undefined || canary.swapLine === undefined || seen.has(canary.twin)) return [];
+    seen.add(canary.twin);
+    if (random() < 0.5) return [];
+    taken.add(canary.prefix + name);
+    return [{ canary, name, swapped: true, absent: true }];
+  });
 }
 
 /** Names, places, and who changes names: of a twin and its canaries each is as likely to bear the twin's own. */
@@ -110,11 +131,12 @@ export function plantCanaries(source: string, file: string, planted: readonly Pl
   const inserts = new Map<number, string>();
   for (const one of here) {
     const { canary, name } = one;
+    if (one.swapped === true) renameTwin(lines, canary, name);
+    if (one.absent === true) continue;
     const bearing = one.swapped === true ? twinName(canary) : name;
     const text = canary.source.replaceAll(CANARY_NAME, () => bearing).replaceAll(/\r\n|\r|\n/g, lineEnd);
     const after = one.after ?? canary.insertAfterLine;
     inserts.set(after, (inserts.get(after) ?? '') + text);
-    if (one.swapped === true) renameTwin(lines, canary, name);
   }
   let text = inserts.get(0) ?? '';
   for (const [index, line] of lines.entries()) {

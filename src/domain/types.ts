@@ -199,6 +199,8 @@ export interface PlantedCanary {
   readonly after?: number;
   /** True where the canary bears its twin's name and the twin bears `name`. Records of runs hold everybody's own names again. */
   readonly swapped?: boolean;
+  /** True where the canary itself is left out: only its twin bears another name. */
+  readonly absent?: boolean;
 }
 
 /** What to run in one fresh container. Everything is by ref or id, so that the plan itself stays small. */

@@ -153,6 +153,27 @@ describe('names that were changed', () => {
     for (const count of Object.values(counts)) expect(count).toBeGreaterThan(120);
   });
 
+  test('a twin without a canary bears another name every other time, and no canary is missed', () => {
+    const many = Array.from({ length: 30 }, (_, index) =>
+      planted(A, `test_x${index}`, `test_x${index}_b`, { swapLine: 4, places: [5] }),
+    ).map(({ canary }) => canary);
+    const failToPass = [`${A}::test_x0`];
+    const drawn = drawCanaries(many, { files: [A], failToPass }, Math.random);
+    const left = drawn.filter(({ absent }) => absent === true);
+    expect(drawn.length - left.length).toBeLessThanOrEqual(MAX_CANARIES_PER_RUN);
+    expect(left.length).toBeGreaterThan(3);
+    expect(left.length).toBeLessThan(27);
+    expect(new Set(drawn.map(({ canary }) => canary.twin)).size).toBe(drawn.length);
+    const renamed = { ...swapped, absent: true };
+    expect(plantCanaries(source, A, [renamed])).toBe(source.replace('test_x(', 'test_x_more('));
+    const record = runRecord({ [`${A}::test_x_more`]: 'p', [`${A}::test_y`]: 'p' });
+    const tests = underOwnNames(record.tests, [renamed]);
+    const lists = { failToPass: [`${A}::test_x`], passToPass: [`${A}::test_y`] };
+    expect(gradeRun({ ...lists, record: { ...record, tests }, planted: [renamed] }).verdict).toEqual({
+      verdict: 'resolved',
+    });
+  });
+
   test('a pool of an earlier version never changes names, and stands where it stood', () => {
     for (let draw = 0; draw < 50; draw += 1) {
       const [old] = drawCanaries([one.canary], lists, Math.random);
