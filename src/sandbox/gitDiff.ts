@@ -16,6 +16,7 @@ const GIT = `git ${NEUTRAL.map((setting) => `-c ${setting}`).join(' ')}`;
 /**
  * The change of a working tree against the root commit (a sandbox's repository has exactly one; commits that an agent
  * added are part of its change), untracked files included. A private index leaves the repository's own index alone.
+ * Words after the command are pathspecs more, such as `:(exclude,top,literal)path`.
  */
 export const diffCommand: readonly string[] = [
   'sh',
@@ -26,5 +27,6 @@ trap 'rm -f "$GIT_INDEX_FILE"' EXIT
 base="$(${GIT} rev-list --max-parents=0 HEAD | tail -n 1)"
 ${GIT} read-tree "$base"
 ${GIT} add -A .
-${GIT} diff --cached --binary --no-color --no-ext-diff --no-textconv --no-renames -O/dev/null --src-prefix=a/ --dst-prefix=b/ "$base"`,
+${GIT} diff --cached --binary --no-color --no-ext-diff --no-textconv --no-renames -O/dev/null --src-prefix=a/ --dst-prefix=b/ "$base" -- . "$@"`,
+  'diff',
 ];

@@ -65,6 +65,7 @@ export async function openWorkspace(
       },
     ],
   });
+  let written: readonly string[] = [];
   const asAgent = { user: SANDBOX_USERS.test, cwd: SANDBOX_PATHS.repo, signal: context.signal };
   try {
     const placed = await placeBase(sandbox, workspace, null, context, createStopwatch());
@@ -73,6 +74,9 @@ export async function openWorkspace(
         `${row.instance_id}: ${installOutcome(placed.failed, false).note}, though it did at validation.`,
       );
     }
+    written = writtenPaths(
+      await sandbox.exec(STATUS, { ...asAgent, env: { HOME: '/home/test' }, timeoutMs: DIFF_TIMEOUT_MS }),
+    );
   } catch (error) {
     await sandbox.destroy();
     throw error;
@@ -86,11 +90,21 @@ export async function openWorkspace(
       await sandbox.exec(stop, { ...asAgent, cwd: '/', timeoutMs: STOP_TIMEOUT_MS });
       const env = { HOME: '/home/test' };
       const limits = { timeoutMs: DIFF_TIMEOUT_MS, outputBytes: MAX_DIFF_BYTES };
-      return patchOf(await sandbox.exec(diffCommand, { ...asAgent, env, ...limits }));
+      const command = [...diffCommand, ...written.map((path) => `:(exclude,top,literal)${path}`)];
+      return patchOf(await sandbox.exec(command, { ...asAgent, env, ...limits }));
     },
     close: async () => sandbox.destroy(),
   };
 }
+
+/** What the install wrote (version files of version tools) is nobody's change. */
+const STATUS = ['git', 'status', '--porcelain', '-z', '--no-renames', '--untracked-files=all'];
+
+const writtenPaths = ({ stdout }: ExecResult): readonly string[] =>
+  stdout
+    .toString('utf8')
+    .split('\0')
+    .flatMap((entry) => (entry === '' ? [] : [entry.slice(3)]));
 
 function patchOf(result: ExecResult): AgentPatch {
   const no = (note: string): AgentPatch => ({ ok: false, note });
