@@ -32,7 +32,8 @@ import { ensureSearchAttributes } from '../src/setup/temporalConnection.ts';
 import { createStubs, fakeRef } from '../test/support/stubs.ts';
 import type { StubPlan } from '../test/support/stubs.ts';
 
-const FOLDER = join(import.meta.dirname, '..', 'test', 'histories');
+const ROOT = join(import.meta.dirname, '..', '/');
+const FOLDER = join(ROOT, 'test', 'histories');
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
 const { path } = await findTemporalBinary({ cacheDir: defaultCacheDir(), say });
@@ -65,7 +66,9 @@ async function save(name: string, workflowId: string, runId?: string): Promise<v
   const file = join(FOLDER, `${name}.json`);
   if (existsSync(file)) return say(`kept     ${name}`);
   const history = await env.client.workflow.getHandle(workflowId, runId).fetchHistory();
-  await writeFile(file, `${historyToJSON(history)}\n`);
+  // stack traces name files of ours as seen from the repository, not from this machine
+  const text = historyToJSON(history).replaceAll(`file://${ROOT}`, '').replaceAll(ROOT, '');
+  await writeFile(file, `${text}\n`);
   say(`recorded ${name} (${history.events?.length ?? 0} events)`);
 }
 

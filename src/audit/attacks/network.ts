@@ -18,7 +18,7 @@ for family, address in [(socket.AF_INET, ("1.1.1.1", 53)), (socket.AF_INET, ("17
         continue
     os._exit(77)
 try:
-    socket.getaddrinfo("pypi.org", 443)
+    socket.getaddrinfo("example.org", 443)
 except OSError:
     return
 os._exit(77)
