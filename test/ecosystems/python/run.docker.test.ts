@@ -337,3 +337,15 @@ for path in ${JSON.stringify(writes)}:
   for (const path of writes) expect(log).toContain(`REFUSED ${path}`);
   expect(log).not.toContain('WROTE');
 });
+
+test('an agent that did nothing has an empty patch though the install wrote a tracked file; one that worked has its own change', async () => {
+  const workspace = await fixture.openWorkspace();
+  try {
+    expect(await workspace.takePatch()).toEqual({ ok: true, patch: Buffer.alloc(0) });
+    await workspace.exec('printf "x = 1\\n" > "a new.py"', { timeoutMs: 10_000 });
+    const taken = await workspace.takePatch();
+    expect(taken.ok && taken.patch.toString()).toMatch(/^diff --git a\/a new.py b\/a new.py\n[^]*\+x = 1\n$/);
+  } finally {
+    await workspace.close();
+  }
+});

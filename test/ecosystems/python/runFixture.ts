@@ -1,5 +1,7 @@
 /** A small made project in a mirror of its own, resolved, realised, and ready for runs. */
 import { join } from 'node:path';
+import { openWorkspace } from '../../../src/ecosystems/python/agentWorkspace.ts';
+import type { AgentWorkspace } from '../../../src/ecosystems/python/agentWorkspace.ts';
 import { createPythonEcosystem } from '../../../src/ecosystems/python/index.ts';
 import { createPreparedWorkspaces } from '../../../src/ecosystems/python/preparedWorkspaces.ts';
 import type { WorkContext } from '../../../src/ecosystems/types.ts';
@@ -16,6 +18,7 @@ import type {
   RunPlan,
   RunRecord,
 } from '../../../src/domain/types.ts';
+import { makeRow } from '../../evaluation/rows.ts';
 import { writeTree } from '../../support/gitFixture.ts';
 import type { FixtureFile } from '../../support/gitFixture.ts';
 import type { TestInstallation } from '../../support/docker.ts';
@@ -124,6 +127,8 @@ export interface RunFixture {
   patch(changes: Changes): Promise<ArtefactRef>;
   run(plan: Partial<RunPlan>): Promise<RunRecord>;
   plant(canaries: readonly PlantedCanary[]): Promise<ArtefactRef>;
+  /** The workspace that an agent would get. */
+  openWorkspace(): Promise<AgentWorkspace>;
 }
 
 export async function makeRunFixture(installation: TestInstallation): Promise<RunFixture> {
@@ -186,6 +191,11 @@ export async function makeRunFixture(installation: TestInstallation): Promise<Ru
     candidate,
     patch: patchOf,
     plant: (canaries) => store.putJson(canaries),
+    openWorkspace: () => {
+      const { environment, ...rest } = makeRow({ candidate: candidateRef, environment_spec: resolved.spec });
+      const row = { ...rest, environment: { ...environment, key: resolved.key } };
+      return openWorkspace({ driver, baseImages, store, mirrors }, row, context);
+    },
     run: (plan) =>
       ecosystem.run(
         {
