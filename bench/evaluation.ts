@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import pLimit from 'p-limit';
 import type { Rows } from '../src/cli/rows.ts';
-import type { RunRecord } from '../src/domain/types.ts';
+import type { RunRecord } from '../src/domain/runs.ts';
 import type { Dependencies } from '../src/setup/compose.ts';
 import { createOwnCommand, type CommandRun, type OwnCommand } from './ownCommand.ts';
 import { agreementOf, openSwebenchGold, type Agreement, type SwebenchGold } from './peer/goldBySwebench.ts';

@@ -1,7 +1,7 @@
 // `npm run demo`: the main job on real input. A campaign over the release history of real packages from the package index,
 // to published, validated, labelled instances with a dataset and an HTML report.
 import { parseArgs } from 'node:util';
-import { DEFAULT_RUN_LIMITS } from '../src/domain/types.ts';
+import { DEFAULT_RUN_LIMITS } from '../src/domain/runs.ts';
 import { runCampaign } from '../src/cli/campaigns.ts';
 import { withSession } from '../src/cli/context.ts';
 import { reportFailure } from '../src/cli/failure.ts';

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { DEFAULT_RUN_LIMITS } from '../src/domain/types.ts';
+import { DEFAULT_RUN_LIMITS } from '../src/domain/runs.ts';
 import { reportFailure } from '../src/cli/failure.ts';
 import { UsageError, createOutput, table } from '../src/cli/output.ts';
 import type { CampaignRequest } from '../src/client/campaigns.ts';

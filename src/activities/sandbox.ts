@@ -1,7 +1,8 @@
 import { ApplicationFailure } from '@temporalio/common';
 import { FAILURE_TYPES } from '../domain/failures.ts';
 import { recordNames } from '../domain/records.ts';
-import type { Candidate, EnvironmentSpec, RunPlan, RunRecord, RunSummary } from '../domain/types.ts';
+import type { Candidate, EnvironmentSpec } from '../domain/types.ts';
+import type { RunPlan, RunRecord, RunSummary } from '../domain/runs.ts';
 import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import type { RunRequest, SandboxActivities } from './types.ts';

@@ -7,10 +7,8 @@ import type {
   Rejection,
   RejectionReason,
   ResolveOutcome,
-  RunKind,
-  RunLimits,
-  RunSummary,
 } from '../domain/types.ts';
+import type { RunKind, RunLimits, RunSummary } from '../domain/runs.ts';
 import type { EvaluationOrigin, VerdictName } from '../domain/verdicts.ts';
 import type {
   CampaignOptions,

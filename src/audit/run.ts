@@ -1,6 +1,7 @@
 /** Runs attacks on rows: gold must score 1, every attack 0 with a verdict that fits it. */
 import pLimit from 'p-limit';
-import type { ArtefactRef, EnvironmentSpec, InstanceRow, RunRecord } from '../domain/types.ts';
+import type { ArtefactRef, EnvironmentSpec, InstanceRow } from '../domain/types.ts';
+import type { RunRecord } from '../domain/runs.ts';
 import type { VerdictName } from '../domain/verdicts.ts';
 import { openWorkspace } from '../ecosystems/python/agentWorkspace.ts';
 import type { AgentWorkspaceDeps } from '../ecosystems/python/agentWorkspace.ts';

@@ -9,7 +9,7 @@ import {
 } from '../client/campaigns.ts';
 import type { CampaignOptions, CampaignResult } from '../domain/messages.ts';
 import type { SourceSpec } from '../domain/sourceSpec.ts';
-import { DEFAULT_RUN_LIMITS } from '../domain/types.ts';
+import { DEFAULT_RUN_LIMITS } from '../domain/runs.ts';
 import type { Session } from '../setup/session.ts';
 import { parseCampaignFile, type CampaignFile } from './campaignFile.ts';
 import { follow } from './follow.ts';

@@ -3,7 +3,7 @@
  * where its twin passes; whoever turns failures into passes turns the canary too. Pure: reading and proving (drawing and
  * planting: canaryPlanting.ts).
  */
-import type { Canary, PlantedCanary, RunRecord, TestResult } from './types.ts';
+import type { Canary, PlantedCanary, RunRecord, TestResult } from './runs.ts';
 import { fileOfTest, isFailing, parameterSuffix } from './testIds.ts';
 
 /** A canary may cost its twin's time plus this, else it would change what a run costs. */

@@ -3,7 +3,7 @@
  * in another. Half of the time a canary bears its twin's own name and the genuine test one of the canary's: then who knows
  * every upstream name knows nothing. Results are told under everybody's own names again before anyone reads them.
  */
-import type { Canary, PlantedCanary, TestResult } from './types.ts';
+import type { Canary, PlantedCanary, TestResult } from './runs.ts';
 import { canaryStem } from './canaries.ts';
 import { parameterSuffix } from './testIds.ts';
 

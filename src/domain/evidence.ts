@@ -1,11 +1,5 @@
-import type {
-  ArtefactRef,
-  CutoffPolicy,
-  EnvironmentKey,
-  EnvironmentVariant,
-  Labels,
-  RunSummary,
-} from './types.ts';
+import type { ArtefactRef, CutoffPolicy, EnvironmentKey, EnvironmentVariant, Labels } from './types.ts';
+import type { RunSummary } from './runs.ts';
 import type { Grade } from './verdicts.ts';
 
 /** Why a row may be believed: kept beside the dataset, with everything that rows leave out (times, draws, costs). */

@@ -1,5 +1,6 @@
 /** The last decision of validation: from all runs of a candidate to an instance, or to a typed rejection. Pure. */
-import type { PlantedCanary, Rejection, RejectionReason, RunRecord } from './types.ts';
+import type { Rejection, RejectionReason } from './types.ts';
+import type { PlantedCanary, RunRecord } from './runs.ts';
 import type { Grade } from './verdicts.ts';
 import type { FirstDecision } from './validation.ts';
 import { canaryTamper, withoutCanaries } from './canaries.ts';

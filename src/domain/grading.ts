@@ -2,7 +2,7 @@
  * Grading: from what a run showed to a verdict and three rewards (DESIGN section 6). Pure, and the only place that decides.
  * The invariant: nothing that a candidate patch can print, skip, xfail or leave out counts in its favour.
  */
-import type { PlantedCanary, RunRecord, TestStatus } from './types.ts';
+import type { PlantedCanary, RunRecord, TestStatus } from './runs.ts';
 import type { Grade, Verdict } from './verdicts.ts';
 import { canaryTamper, isCanaryTest } from './canaries.ts';
 import { isFailing, normaliseId } from './testIds.ts';

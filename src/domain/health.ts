@@ -1,5 +1,5 @@
 import { sortedIds } from './testIds.ts';
-import type { RunRecord, TestStatus } from './types.ts';
+import type { RunRecord, TestStatus } from './runs.ts';
 import { cutText } from './failures.ts';
 
 export interface HealthDifference {

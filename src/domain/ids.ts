@@ -1,4 +1,5 @@
-import type { ArtefactRef, EnvironmentKey, EnvironmentSpec, InstanceRow, RunLimits } from './types.ts';
+import type { ArtefactRef, EnvironmentKey, EnvironmentSpec, InstanceRow } from './types.ts';
+import type { RunLimits } from './runs.ts';
 import { hashOf } from './canonical.ts';
 
 /** Rises when grading, canaries or the run order change meaning: part of every evaluation key. */

@@ -1,4 +1,5 @@
-import { CUTOFF_POLICIES, DEFAULT_RUN_LIMITS } from './types.ts';
+import { CUTOFF_POLICIES } from './types.ts';
+import { DEFAULT_RUN_LIMITS } from './runs.ts';
 import type {
   ArtefactRef,
   EnvironmentKey,
@@ -6,8 +7,8 @@ import type {
   RealiseOutcome,
   Rejection,
   RejectionReason,
-  RunLimits,
 } from './types.ts';
+import type { RunLimits } from './runs.ts';
 import { nameProblem } from './ids.ts';
 import { isWholeNumber } from './numbers.ts';
 import { sourcesProblem } from './sourceSpec.ts';

@@ -1,5 +1,5 @@
 /** Which test files a row runs: those of the test patch, then the base suite's up to a time budget. Pure. */
-import type { RunRecord } from './types.ts';
+import type { RunRecord } from './runs.ts';
 import { classifyPath } from './split.ts';
 import { fileOfTest } from './testIds.ts';
 

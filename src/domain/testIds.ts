@@ -2,7 +2,7 @@
  * Test ids: node ids as pytest spells them (`tests/test_a.py::TestB::test_c[x-1]`). The invariant: a file path holds no
  * `::`, so everything before the first one is the file; parameters may hold anything, `::`, `/`, spaces and brackets too.
  */
-import type { TestStatus } from './types.ts';
+import type { TestStatus } from './runs.ts';
 
 /** The file of a node id, relative to the repository root, with forward slashes. */
 export function fileOfTest(id: string): string {

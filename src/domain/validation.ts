@@ -2,7 +2,8 @@
  * Validation: whether a candidate becomes an instance, decided from its runs (DESIGN section 6). Pure. The invariant: every
  * decision depends on statuses only, never on times, so that the same history gives the same rows. (Scope: see scope.ts.)
  */
-import type { CollectionError, Rejection, RejectionReason, RunRecord } from './types.ts';
+import type { Rejection, RejectionReason } from './types.ts';
+import type { CollectionError, RunRecord } from './runs.ts';
 import { cutText } from './failures.ts';
 import { ranToTheEnd } from './grading.ts';
 import { fileOfTest, isFailing, sortedIds } from './testIds.ts';

@@ -7,9 +7,8 @@ import type {
   RealiseOutcome,
   Rejection,
   ResolveOutcome,
-  RunPlan,
-  RunRecord,
 } from '../domain/types.ts';
+import type { RunPlan, RunRecord } from '../domain/runs.ts';
 import type { SandboxOwner } from '../sandbox/types.ts';
 
 /** Handed to everything that may take long: proof of life and cancellation. */

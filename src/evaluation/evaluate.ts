@@ -1,15 +1,7 @@
 import { availableParallelism, loadavg } from 'node:os';
 import type { Logger } from 'pino';
-import type {
-  ArtefactRef,
-  Canary,
-  Candidate,
-  EnvironmentSpec,
-  InstanceRow,
-  PlantedCanary,
-  RunPlan,
-  RunRecord,
-} from '../domain/types.ts';
+import type { ArtefactRef, Candidate, EnvironmentSpec, InstanceRow } from '../domain/types.ts';
+import type { Canary, PlantedCanary, RunPlan, RunRecord } from '../domain/runs.ts';
 import type { EvaluationOrigin, EvaluationResult, VerdictName } from '../domain/verdicts.ts';
 import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';

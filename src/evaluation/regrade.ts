@@ -1,5 +1,6 @@
 import type { EvaluationManifest } from '../activities/evaluation.ts';
-import type { ArtefactRef, InstanceRow, PlantedCanary, RunRecord } from '../domain/types.ts';
+import type { ArtefactRef, InstanceRow } from '../domain/types.ts';
+import type { PlantedCanary, RunRecord } from '../domain/runs.ts';
 import type { Verdict } from '../domain/verdicts.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
 import { canonicalJson } from '../domain/canonical.ts';

@@ -1,6 +1,7 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ArtefactRef, InstanceRow, RunRecord } from '../domain/types.ts';
+import type { ArtefactRef, InstanceRow } from '../domain/types.ts';
+import type { RunRecord } from '../domain/runs.ts';
 import type { EvaluationOrigin, EvaluationResult, Verdict, VerdictName } from '../domain/verdicts.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import { writeEvaluationPage } from '../report/evaluation.ts';

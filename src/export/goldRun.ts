@@ -1,5 +1,6 @@
 import type { Evidence } from '../domain/evidence.ts';
-import type { ArtefactRef, Candidate, InstanceRow, RunRecord } from '../domain/types.ts';
+import type { ArtefactRef, Candidate, InstanceRow } from '../domain/types.ts';
+import type { RunRecord } from '../domain/runs.ts';
 import type { EvaluationResult } from '../domain/verdicts.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
 import { evaluationRecord, keyOf } from '../evaluation/evaluate.ts';

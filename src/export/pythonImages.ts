@@ -1,4 +1,5 @@
-import type { ArtefactRef, Candidate, InstanceRow, RunPlan } from '../domain/types.ts';
+import type { ArtefactRef, Candidate, InstanceRow } from '../domain/types.ts';
+import type { RunPlan } from '../domain/runs.ts';
 import { infraFailure } from '../domain/failures.ts';
 import { installOutcome, placeBase } from '../ecosystems/python/install.ts';
 import { environmentSubpath } from '../ecosystems/python/run.ts';

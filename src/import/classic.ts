@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
-import type { Candidate, EnvironmentSpec, InstanceRow, Labels, RunLimits } from '../domain/types.ts';
+import type { Candidate, EnvironmentSpec, InstanceRow, Labels } from '../domain/types.ts';
+import type { RunLimits } from '../domain/runs.ts';
 import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { Labeler } from '../labeling/types.ts';
 import type { SourceMirror, SourceMirrorStore } from '../sources/mirror.ts';
@@ -10,7 +11,8 @@ import type { ArtefactStore } from '../store/types.ts';
 import { cutText, FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { fileOfTest } from '../domain/testIds.ts';
 import { testModules } from '../domain/split.ts';
-import { CUTOFF_POLICIES, DEFAULT_RUN_LIMITS } from '../domain/types.ts';
+import { CUTOFF_POLICIES } from '../domain/types.ts';
+import { DEFAULT_RUN_LIMITS } from '../domain/runs.ts';
 import { patchedPaths } from '../export/patchedPaths.ts';
 import { gitText } from '../sources/gitRun.ts';
 import { parseClassicRows, type ClassicInput } from './classicRows.ts';

@@ -1,4 +1,4 @@
-import type { RunRecord } from '../domain/types.ts';
+import type { RunRecord } from '../domain/runs.ts';
 import { barChart } from './charts.ts';
 import { formatDuration, html, type Html } from './html.ts';
 

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { RunRecord } from '../domain/types.ts';
+import type { RunRecord } from '../domain/runs.ts';
 import type { EvaluationOrigin, EvaluationResult } from '../domain/verdicts.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import { breakdownOf } from './breakdown.ts';

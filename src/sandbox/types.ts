@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { RunLimits } from '../domain/types.ts';
+import type { RunLimits } from '../domain/runs.ts';
 
 /** Who made a sandbox; written as labels on every container, so that orphans can be found and swept. */
 export interface SandboxOwner {

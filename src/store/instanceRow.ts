@@ -7,8 +7,8 @@ import type {
   EnvironmentVariant,
   InstanceRow,
   Labels,
-  RunLimits,
 } from '../domain/types.ts';
+import type { RunLimits } from '../domain/runs.ts';
 import type { ArtefactStore } from './types.ts';
 
 export interface RowParts {

@@ -6,7 +6,8 @@
  */
 import type { Decision, FirstRuns, PoolRuns, RunRequest, StageOf } from '../activities/types.ts';
 import type { InstanceStage } from '../domain/messages.ts';
-import type { ArtefactRef, CutoffPolicy, EnvironmentVariant, RunSummary } from '../domain/types.ts';
+import type { ArtefactRef, CutoffPolicy, EnvironmentVariant } from '../domain/types.ts';
+import type { RunSummary } from '../domain/runs.ts';
 import type { AttemptEnd, Life } from './instance.ts';
 import { attributes } from './attributes.ts';
 import { controlOn, llmOn, runOn, sandboxOn } from './proxies.ts';

@@ -4,7 +4,7 @@ import { ATTACKS } from '../../src/audit/registry.ts';
 import { runAudit } from '../../src/audit/run.ts';
 import type { AuditReport } from '../../src/audit/run.ts';
 import { auditTable } from '../../src/audit/table.ts';
-import type { Canary } from '../../src/domain/types.ts';
+import type { Canary } from '../../src/domain/runs.ts';
 import { openWorkspace } from '../../src/ecosystems/python/agentWorkspace.ts';
 import { createDependencies } from '../../src/setup/compose.ts';
 import type { Dependencies } from '../../src/setup/compose.ts';

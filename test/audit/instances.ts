@@ -3,15 +3,9 @@ import { hostname } from 'node:os';
 import { plantWholePool } from '../../src/domain/canaryPlanting.ts';
 import { proveCanaries } from '../../src/domain/canaries.ts';
 import { decideFirst } from '../../src/domain/validation.ts';
-import { DEFAULT_RUN_LIMITS } from '../../src/domain/types.ts';
-import type {
-  ArtefactRef,
-  Canary,
-  Candidate,
-  EnvironmentSpec,
-  InstanceRow,
-  RunPlan,
-} from '../../src/domain/types.ts';
+import { DEFAULT_RUN_LIMITS } from '../../src/domain/runs.ts';
+import type { ArtefactRef, Candidate, EnvironmentSpec, InstanceRow } from '../../src/domain/types.ts';
+import type { Canary, RunPlan } from '../../src/domain/runs.ts';
 import type { WorkContext } from '../../src/ecosystems/types.ts';
 import type { Dependencies } from '../../src/setup/compose.ts';
 import { composeRow } from '../../src/store/instanceRow.ts';

@@ -135,7 +135,10 @@ describe('Counting by search', () => {
       const open = sources.flatMap(({ admitted, exhausted }, source) =>
         !exhausted && wantedByWalk(positionOf(count, source, admitted), caps, flat, weight) ? [source] : [],
       );
-      expect(admissible(sources, caps, positions, weight).toSorted((a, b) => a - b), `round ${round}`).toEqual(open);
+      expect(
+        admissible(sources, caps, positions, weight).toSorted((a, b) => a - b),
+        `round ${round}`,
+      ).toEqual(open);
     }
   });
 });

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { proveCanaries } from '../../src/domain/canaries.ts';
 import { planted, result, runRecord } from '../support/runRecords.ts';
 import type { Short } from '../support/runRecords.ts';
-import type { TestResult } from '../../src/domain/types.ts';
+import type { TestResult } from '../../src/domain/runs.ts';
 
 const A = 'tests/test_a.py';
 const one = planted(A, 'test_x', 'test_x_more');

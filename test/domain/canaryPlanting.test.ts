@@ -8,7 +8,7 @@ import {
   underOwnNames,
 } from '../../src/domain/canaryPlanting.ts';
 import { gradeRun } from '../../src/domain/grading.ts';
-import type { PlantedCanary } from '../../src/domain/types.ts';
+import type { PlantedCanary } from '../../src/domain/runs.ts';
 import { planted, runRecord } from '../support/runRecords.ts';
 import type { Short } from '../support/runRecords.ts';
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { gradeRun, infraGrade } from '../../src/domain/grading.ts';
-import type { RunOutcome, RunRecord } from '../../src/domain/types.ts';
+import type { RunOutcome, RunRecord } from '../../src/domain/runs.ts';
 import type { Verdict } from '../../src/domain/verdicts.ts';
 import { planted, runRecord } from '../support/runRecords.ts';
 import type { Short } from '../support/runRecords.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { compareHealth } from '../../src/domain/health.ts';
-import type { RunRecord, TestStatus } from '../../src/domain/types.ts';
+import type { RunRecord, TestStatus } from '../../src/domain/runs.ts';
 
 const record = (tests: Record<string, TestStatus>, more: Partial<RunRecord> = {}): RunRecord => ({
   schema: 1,

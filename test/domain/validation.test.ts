@@ -3,7 +3,7 @@ import { decideFinal } from '../../src/domain/finalValidation.ts';
 import type { FinalInput } from '../../src/domain/finalValidation.ts';
 import { decideBefore, decideFirst, judgeHealth } from '../../src/domain/validation.ts';
 import type { FirstInput } from '../../src/domain/validation.ts';
-import type { RunRecord, TestResult } from '../../src/domain/types.ts';
+import type { RunRecord, TestResult } from '../../src/domain/runs.ts';
 import { planted, result, runRecord } from '../support/runRecords.ts';
 import type { Short } from '../support/runRecords.ts';
 

@@ -6,14 +6,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type {
-  Candidate,
-  CutoffPolicy,
-  EnvironmentSpec,
-  InstanceRow,
-  RunPlan,
-  RunRecord,
-} from '../../src/domain/types.ts';
+import type { Candidate, CutoffPolicy, EnvironmentSpec, InstanceRow } from '../../src/domain/types.ts';
+import type { RunPlan, RunRecord } from '../../src/domain/runs.ts';
 import type { Ecosystem, WorkContext } from '../../src/ecosystems/types.ts';
 import {
   ensureSwebench,

@@ -3,14 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type {
-  ArtefactRef,
-  Canary,
-  InstanceRow,
-  PlantedCanary,
-  RunPlan,
-  RunRecord,
-} from '../../src/domain/types.ts';
+import type { ArtefactRef, InstanceRow } from '../../src/domain/types.ts';
+import type { Canary, PlantedCanary, RunPlan, RunRecord } from '../../src/domain/runs.ts';
 import type { Ecosystem, WorkContext } from '../../src/ecosystems/types.ts';
 import type { ArtefactStore, RecordStore } from '../../src/store/types.ts';
 import {

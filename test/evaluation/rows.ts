@@ -1,5 +1,6 @@
-import type { ArtefactRef, InstanceRow, RunRecord } from '../../src/domain/types.ts';
-import { DEFAULT_RUN_LIMITS } from '../../src/domain/types.ts';
+import type { ArtefactRef, InstanceRow } from '../../src/domain/types.ts';
+import type { RunRecord } from '../../src/domain/runs.ts';
+import { DEFAULT_RUN_LIMITS } from '../../src/domain/runs.ts';
 import { rowHash } from '../../src/domain/ids.ts';
 
 const nothing: ArtefactRef = `sha256:${'0'.repeat(64)}`;

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { RunRecord } from '../../src/domain/types.ts';
+import type { RunRecord } from '../../src/domain/runs.ts';
 import { gradeRun, infraGrade } from '../../src/domain/grading.ts';
 import { writeEvaluationReports, type ReportedEvaluation } from '../../src/evaluation/reports.ts';
 import { createFsArtefactStore } from '../../src/store/fs.ts';

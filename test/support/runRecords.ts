@@ -1,4 +1,4 @@
-import type { Canary, PlantedCanary, RunRecord, TestResult, TestStatus } from '../../src/domain/types.ts';
+import type { Canary, PlantedCanary, RunRecord, TestResult, TestStatus } from '../../src/domain/runs.ts';
 
 /** Short spelling of statuses in tables of tests. */
 const STATUS = { p: 'passed', f: 'failed', e: 'error', s: 'skipped', x: 'xfailed' } as const;

@@ -6,7 +6,8 @@ import type { SourceSpec } from '../../src/domain/sourceSpec.ts';
 import { WORKFLOWS, scopedWorkflowId, SIGNALS, taskQueue } from '../../src/domain/messages.ts';
 import { sourceLabel } from '../../src/domain/sourceSpec.ts';
 import { workflowIds } from '../../src/domain/ids.ts';
-import type { ArtefactRef, Rejection, RunSummary } from '../../src/domain/types.ts';
+import type { ArtefactRef, Rejection } from '../../src/domain/types.ts';
+import type { RunSummary } from '../../src/domain/runs.ts';
 import type { VerdictName } from '../../src/domain/verdicts.ts';
 import type { ActivitiesByRole } from '../../src/workers/main.ts';
 

@@ -2,7 +2,8 @@
  * The workspace that an agent works in: the base tree as one commit, installed into the row's environment, nothing of the
  * hidden tests, no network. What it leaves is taken as a patch; the container is gone then, with whatever still ran in it.
  */
-import type { InstanceRow, RunPlan } from '../../domain/types.ts';
+import type { InstanceRow } from '../../domain/types.ts';
+import type { RunPlan } from '../../domain/runs.ts';
 import { infraFailure } from '../../domain/failures.ts';
 import { diffCommand, MAX_DIFF_BYTES } from '../../sandbox/gitDiff.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';

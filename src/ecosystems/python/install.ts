@@ -1,5 +1,5 @@
 /** Base tree and offline install. What a patch may execute at install time happens apart from the tests. */
-import type { RunOutcome } from '../../domain/types.ts';
+import type { RunOutcome } from '../../domain/runs.ts';
 import { infraFailure } from '../../domain/failures.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
 import type { ExecResult, Sandbox } from '../../sandbox/types.ts';

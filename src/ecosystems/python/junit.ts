@@ -4,7 +4,7 @@
  * class inherits from another module is therefore found by its classname, against the files that are known to exist.
  */
 import { XMLParser, XMLValidator } from 'fast-xml-parser';
-import type { CollectionError, TestResult, TestStatus } from '../../domain/types.ts';
+import type { CollectionError, TestResult, TestStatus } from '../../domain/runs.ts';
 import { normaliseId } from '../../domain/testIds.ts';
 
 export interface JunitResults {

@@ -9,7 +9,7 @@ import { mkdir, readFile, readdir, rename, rm, stat, utimes, writeFile } from 'n
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { hashOf } from '../../domain/canonical.ts';
-import type { RunPlan } from '../../domain/types.ts';
+import type { RunPlan } from '../../domain/runs.ts';
 import { SANDBOX_PATHS } from '../../sandbox/types.ts';
 import type { Sandbox } from '../../sandbox/types.ts';
 import { keepTrees } from './trees.ts';

@@ -1,6 +1,6 @@
 /** Saved logs: a header of ours, then the runner's words. With the JUnit file they are enough to grade a run again offline. */
 import { underOwnNames } from '../../domain/canaryPlanting.ts';
-import type { CollectionError, PlantedCanary, TestResult } from '../../domain/types.ts';
+import type { CollectionError, PlantedCanary, TestResult } from '../../domain/runs.ts';
 import { parseJunit } from './junit.ts';
 
 const HEADER = '# repoforge run ';

@@ -3,7 +3,7 @@
  * fails with probability p passes n times with (1 - p)^n, so three fresh containers alone let a third of those through
  * that fail one time in three. The first repetition is in reversed order, which turns every pair of tests round.
  */
-import type { TestResult } from '../../domain/types.ts';
+import type { TestResult } from '../../domain/runs.ts';
 
 const MAX_REPETITIONS = 12; // with three runs 15 in all: (2/3)^15 is 0.2 %
 const TESTS_MS = 10_000; // the tests' own time in all of them: what a busy host or a slow start adds costs no repetition

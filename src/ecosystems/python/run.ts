@@ -6,7 +6,8 @@
 import { compare, parse as parseVersion } from '@renovatebot/pep440';
 import type { Logger } from 'pino';
 import { cutText, infraFailure } from '../../domain/failures.ts';
-import type { EnvironmentVariant, RunOutcome, RunPlan, RunRecord } from '../../domain/types.ts';
+import type { EnvironmentVariant } from '../../domain/types.ts';
+import type { RunOutcome, RunPlan, RunRecord } from '../../domain/runs.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
 import type { BaseImages, Sandbox, SandboxDriver } from '../../sandbox/types.ts';
 import type { MirrorStore } from '../../sources/types.ts';

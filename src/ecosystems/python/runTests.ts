@@ -6,7 +6,7 @@ import type {
   RunOutcome,
   RunPlan,
   TestResult,
-} from '../../domain/types.ts';
+} from '../../domain/runs.ts';
 import { logUnderOwnNames, underOwnNames } from '../../domain/canaryPlanting.ts';
 import { fileOfTest } from '../../domain/testIds.ts';
 import type { ExecResult, Sandbox } from '../../sandbox/types.ts';

@@ -1,4 +1,4 @@
-import type { RunRecord } from '../../domain/types.ts';
+import type { RunRecord } from '../../domain/runs.ts';
 
 type Durations = RunRecord['durations'];
 type Phase = Exclude<keyof Durations, 'totalMs'>;

@@ -2,7 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import { plantCanaries } from '../../domain/canaryPlanting.ts';
 import { isProtected, isTestModule } from '../../domain/split.ts';
-import type { Candidate, EnvironmentSpec, PlantedCanary, RunPlan } from '../../domain/types.ts';
+import type { Candidate, EnvironmentSpec } from '../../domain/types.ts';
+import type { PlantedCanary, RunPlan } from '../../domain/runs.ts';
 import type { Mirror, TreeEntry } from '../../sources/types.ts';
 import type { ArtefactStore } from '../../store/types.ts';
 import { patternsIn } from '../../sources/pythonFiles.ts';

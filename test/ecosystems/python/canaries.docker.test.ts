@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Canary } from '../../../src/domain/types.ts';
+import type { Canary } from '../../../src/domain/runs.ts';
 import { canaryScript } from '../../../src/ecosystems/python/workspace.ts';
 import { changeTar } from '../../../src/ecosystems/python/trees.ts';
 import type { Sandbox } from '../../../src/sandbox/types.ts';

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import type { TestStatus } from '../../../src/domain/types.ts';
+import type { TestStatus } from '../../../src/domain/runs.ts';
 import { repeatTests, reversedOrder, type Repetition } from '../../../src/ecosystems/python/repetitions.ts';
 
 type Plan = Readonly<Record<string, TestStatus>> | null;

@@ -9,15 +9,9 @@ import { createMirrorStore } from '../../../src/sources/mirror.ts';
 import type { SourceMirror } from '../../../src/sources/mirror.ts';
 import { createFsArtefactStore, createFsRecordStore } from '../../../src/store/fs.ts';
 import type { ArtefactStore, RecordStore } from '../../../src/store/types.ts';
-import { DEFAULT_RUN_LIMITS } from '../../../src/domain/types.ts';
-import type {
-  ArtefactRef,
-  Candidate,
-  EnvironmentSpec,
-  PlantedCanary,
-  RunPlan,
-  RunRecord,
-} from '../../../src/domain/types.ts';
+import { DEFAULT_RUN_LIMITS } from '../../../src/domain/runs.ts';
+import type { ArtefactRef, Candidate, EnvironmentSpec } from '../../../src/domain/types.ts';
+import type { PlantedCanary, RunPlan, RunRecord } from '../../../src/domain/runs.ts';
 import { makeRow } from '../../evaluation/rows.ts';
 import { writeTree } from '../../support/gitFixture.ts';
 import type { FixtureFile } from '../../support/gitFixture.ts';
