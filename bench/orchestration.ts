@@ -110,6 +110,7 @@ async function measure(
     },
   );
   const workers = await startWorkers({
+    leases: null,
     roles: QUEUE_ROLES,
     connection: native,
     place: {

@@ -48,6 +48,7 @@ await mkdir(FOLDER, { recursive: true });
 /** Runs `work` with workers on stub activities and queues of its own. */
 async function withWorkers(prefix: string, plan: StubPlan, work: () => Promise<void>): Promise<void> {
   const workers = await startWorkers({
+    leases: null,
     roles: QUEUE_ROLES,
     connection: env.nativeConnection,
     place: { queuePrefix: prefix, namespace: 'default', sizing: { sandboxSlots: 8, miningPerSecond: null } },

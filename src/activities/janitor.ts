@@ -2,6 +2,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Context } from '@temporalio/activity';
 import type { Evidence, EvidenceIndexEntry } from '../domain/evidence.ts';
+import { shuffled } from '../domain/shuffled.ts';
 import { recordNames } from '../domain/records.ts';
 import type { InstanceRow } from '../domain/types.ts';
 import type { Evaluator } from '../evaluation/evaluate.ts';
@@ -23,7 +24,9 @@ export interface SweepDeps {
   readonly installation: string;
   readonly driver: SandboxDriver;
   readonly state: {
-    readonly paths: Readonly<Record<'artefacts' | 'records' | 'mirrors' | 'campaigns', string>>;
+    readonly paths: Readonly<
+      Record<'artefacts' | 'records' | 'mirrors' | 'campaigns' | 'workspaces', string>
+    >;
   };
 }
 
@@ -33,9 +36,9 @@ export async function sweepLeft({
   driver,
   state,
 }: SweepDeps): Promise<{ readonly containers: number; readonly files: number; readonly bytes: number }> {
-  const { artefacts, records, mirrors, campaigns } = state.paths;
+  const { artefacts, records, mirrors, campaigns, workspaces } = state.paths;
   const containers = await driver.sweep(installation, (labels, createdAtMs) => isOrphan(labels, createdAtMs));
-  const directories = [join(artefacts, 'tmp'), records, campaigns];
+  const directories = [join(artefacts, 'tmp'), records, campaigns, workspaces];
   const { removed, bytes } = await sweepTemporary({ directories, mirrors });
   return { containers, files: removed, bytes };
 }
@@ -59,7 +62,7 @@ export function createJanitorActivities(
     samplePublished: async ({ count }) => {
       const published = await publishedRows(deps.state.paths.campaigns);
       const rows: Awaited<ReturnType<ControlActivities['samplePublished']>>[number][] = [];
-      for (const { campaign, entry } of inRandomOrder(published)) {
+      for (const { campaign, entry } of shuffled(published, Math.random)) {
         if (rows.length === count) break;
         const { evidence, row, instance_id: instanceId } = entry;
         if (!(await deps.store.has(evidence)) || !(await deps.store.has(row))) continue; // another installation's
@@ -107,11 +110,4 @@ async function publishedRows(
       if (line !== '') found.push({ campaign, entry: JSON.parse(line) as EvidenceIndexEntry });
   }
   return found;
-}
-
-function inRandomOrder<T>(items: readonly T[]): readonly T[] {
-  return items
-    .map((item) => ({ item, place: Math.random() }))
-    .toSorted((a, b) => a.place - b.place)
-    .map(({ item }) => item);
 }

@@ -5,6 +5,7 @@
  */
 import type { Canary, PlantedCanary, TestResult } from './runs.ts';
 import { canaryStem } from './canaries.ts';
+import { shuffled } from './shuffled.ts';
 import { parameterSuffix } from './testIds.ts';
 
 /** Where a canary's source holds the place of its test name. */
@@ -111,13 +112,6 @@ const placed = (one: {
   ...(one.after === undefined ? {} : { after: one.after }),
   ...(one.swapped ? { swapped: true } : {}),
 });
-
-function shuffled<T>(items: readonly T[], random: () => number): T[] {
-  return items
-    .map((item) => ({ item, at: random() }))
-    .sort((a, b) => a.at - b.at)
-    .map(({ item }) => item);
-}
 
 /**
  * The text of a test file with its canaries inserted. Keeps the file's line ends; the canaries' own lines take the file's

@@ -10,12 +10,12 @@ const ALARM_FROM_ATTEMPT = 10;
 
 /** A beat and a lease for every activity, and one line in the log: type, workflow, attempt, duration, and how it ended; louder when it keeps failing. */
 export const activityFrame =
-  (log: Logger, leases: Pick<Leases, 'hold'> | undefined): ActivityInterceptorsFactory =>
+  (log: Logger, leases: Pick<Leases, 'hold'> | null): ActivityInterceptorsFactory =>
   (context: Context) => ({ inbound: framed(log, leases, context) });
 
 function framed(
   log: Logger,
-  leases: Pick<Leases, 'hold'> | undefined,
+  leases: Pick<Leases, 'hold'> | null,
   context: Context,
 ): ActivityInboundCallsInterceptor {
   const { info } = context;

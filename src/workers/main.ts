@@ -39,8 +39,8 @@ export async function startWorkers(options: {
   readonly activities: ActivitiesByRole;
   readonly bundle: WorkflowBundleOption;
   readonly log: Logger;
-  /** Activities hold a lease while they run; without a store that is swept there is nothing to lease. */
-  readonly leases?: Pick<Leases, 'hold'>;
+  /** Activities hold a lease while they run; null where there is no store that could be swept. */
+  readonly leases: Pick<Leases, 'hold'> | null;
 }): Promise<RunningWorkers> {
   const { roles, connection, place, activities, bundle, log, leases } = options;
   const workers: Worker[] = [];

@@ -77,6 +77,7 @@ function run(title: string, before?: StubPlan['before']): Running {
       const native = await NativeConnection.connect({ address: temporal.address });
       natives.push(native);
       return startWorkers({
+        leases: null,
         roles: QUEUE_ROLES,
         connection: native,
         place: { queuePrefix, namespace: 'default', sizing: { sandboxSlots: 4, miningPerSecond: null } },

@@ -37,6 +37,7 @@ export async function withBench<T>(
   const prefix = uniquePrefix(title);
   const stubs = createStubs(env, plan);
   const workers = await startWorkers({
+    leases: null,
     roles: QUEUE_ROLES,
     connection: env.nativeConnection,
     place: {

@@ -4,14 +4,15 @@
  * builds apart is kept under the patch's own key, so it reaches nobody else. A bounded cache of this host: all of it can be
  * made again, and the longest unused goes first.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readFile, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { hashOf } from '../../domain/canonical.ts';
 import type { RunPlan } from '../../domain/runs.ts';
 import { SANDBOX_PATHS } from '../../sandbox/types.ts';
 import type { Sandbox } from '../../sandbox/types.ts';
+import { temporaryName, writeDurably } from '../../store/durable.ts';
 import { keepTrees } from './trees.ts';
 import type { Workspace } from './workspace.ts';
 import type { TreeChange } from './workspaceChange.ts';
@@ -100,8 +101,8 @@ export function createPreparedWorkspaces(options: {
         if (tar === null) return;
         const header: Header = { sha256: sha256(tar), versions };
         await mkdir(dir, { recursive: true });
-        const temporary = join(dir, `${process.pid}-${randomBytes(8).toString('hex')}.tmp`);
-        await writeFile(temporary, Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), tar]));
+        const temporary = temporaryName(dir);
+        await writeDurably(temporary, Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), tar]));
         await rename(temporary, fileOf(key));
         await evict(dir, maxBytes);
       } catch (error) {
