@@ -1,9 +1,11 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import type { TestProject } from 'vitest/node';
+import { mountsOf, processesOf } from '../scripts/soak/daemon.ts';
 import { connectDocker } from '../src/sandbox/docker.ts';
 import { endProcess, identify, isRunning } from '../src/setup/processes.ts';
 import { defaultCacheDir } from '../src/setup/state.ts';
@@ -60,7 +62,7 @@ async function openRun(): Promise<Shared> {
   mkdirSync(RUNS, { recursive: true });
   await sweepLeftovers();
   const self = identify(process.pid);
-  const runDir = join(RUNS, `${process.pid}-${Date.now()}`);
+  const runDir = join(RUNS, String(process.pid));
   mkdirSync(join(runDir, 'installations'), { recursive: true });
   writeFileSync(join(runDir, 'runner.json'), JSON.stringify(self));
   // a test must reach neither the user's state nor their servers, tokens and money
@@ -120,6 +122,10 @@ async function sweepLeftovers(): Promise<void> {
 
 async function closeRun(runDir: string): Promise<void> {
   await Promise.all(serversOf(runDir).map((server) => endProcess(server, 5_000)));
+  // a soak's daemon and a small disk outlive a runner that was killed
+  for (const { pid, command } of processesOf(runDir))
+    if (/^\S*(?:dockerd|containerd)/.test(command)) process.kill(pid, 'SIGKILL');
+  for (const point of mountsOf(runDir)) spawnSync('umount', ['--lazy', point]);
   const installations = join(runDir, 'installations');
   const ids = existsSync(installations) ? readdirSync(installations) : [];
   for (const id of ids) {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import Docker from 'dockerode';
+import { UsageError } from '../../src/cli/output.ts';
 import { startDockerd } from '../../src/setup/docker.ts';
 import { endProcess, identify, isRunning, type ProcessIdentity } from '../../src/setup/processes.ts';
 
@@ -24,12 +25,18 @@ export interface OwnDaemon {
 const STOP_GRACE_MS = 30_000;
 const GONE_LIMIT_MS = 60_000;
 const START_TRIES = 3;
+const LONGEST_SOCKET = 104; // containerd's limit, below the kernel's 108
 
 /**
  * Starts a daemon whose data, sockets, pid file, containerd and bridge are its own, with no network set-up of the host's.
  * Needs root. `directory` must be on a file system that overlay2 can use.
  */
 export async function startOwnDaemon(directory: string): Promise<OwnDaemon> {
+  const tooLong = join(directory, 'exec/containerd/containerd-debug.sock').length - LONGEST_SOCKET;
+  if (tooLong > 0)
+    throw new UsageError(
+      `${directory} is ${tooLong} characters too long for a daemon's sockets: take a shorter one.`,
+    );
   const socketPath = join(directory, 'd.sock');
   const bridge = await makeBridge();
   const docker = new Docker({ socketPath });
@@ -71,16 +78,20 @@ export async function startOwnDaemon(directory: string): Promise<OwnDaemon> {
       if (!daemon.signal('SIGCONT') && processesOf(directory).length > 0) await start(); // only a daemon ends containers
       if (running !== null) await endProcess(running, STOP_GRACE_MS);
       endForgottenShims(directory);
-      // the data's own mount after a kill, and the host's network namespace after any end
-      for (const point of mountsOf(directory)) await execa('umount', [point], { reject: false });
-      await removeBridge(bridge);
+      await clear();
     },
+  };
+  /** The data's own mount after a kill, the host's network namespace after any end, and the bridge. */
+  const clear = async (): Promise<void> => {
+    for (const point of mountsOf(directory)) await execa('umount', [point], { reject: false });
+    await removeBridge(bridge);
   };
   await mkdir(directory, { recursive: true });
   try {
     await start();
   } catch (error) {
-    await removeBridge(bridge);
+    for (const { pid } of processesOf(directory)) process.kill(pid, 'SIGKILL');
+    await clear();
     throw error;
   }
   return daemon;

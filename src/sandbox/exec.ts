@@ -155,11 +155,12 @@ async function exitCodeOf(exec: Docker.Exec, doing: string): Promise<number> {
 }
 
 /**
- * A command that died by a signal may have died with its container (removed or stopped from outside, daemon restarted):
- * that says nothing about the command. Only another command tells, since the recorded state lags behind; and where that
- * fails too, time does: a container out of processes stays, one that dies is soon recorded as dead.
+ * A command that died by a signal, and a file that is not there, may have gone with their container (removed or stopped
+ * from outside, daemon restarted): that says nothing about the command. Only another command tells, since the recorded
+ * state lags behind; and where that fails too, time does: a container out of processes stays, one that dies is soon
+ * recorded as dead.
  */
-async function assertAlive(container: Docker.Container, doing: string): Promise<void> {
+export async function assertAlive(container: Docker.Container, doing: string): Promise<void> {
   const giveUpAt = performance.now() + STATE_LAG_MS;
   for (;;) {
     if (await runsCommands(container, doing)) return;

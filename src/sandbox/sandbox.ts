@@ -1,11 +1,11 @@
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import type { Logger } from 'pino';
 import { infraFailure } from '../domain/failures.ts';
 import { MEMORY_FACTS_COMMAND, parseMemoryFacts, readHostMemoryFacts } from './cgroup.ts';
 import type { MemoryFacts } from './cgroup.ts';
 import { classifyDockerError, dockerCall, dockerStatus } from './errors.ts';
-import { execInContainer } from './exec.ts';
+import { assertAlive, execInContainer } from './exec.ts';
 import { readSingleFile } from './files.ts';
 import { diffCommand, MAX_DIFF_BYTES } from './gitDiff.ts';
 import { SANDBOX_USERS } from './types.ts';
@@ -55,12 +55,14 @@ export function createSandbox(deps: {
     },
     getFile: async (path, maxBytes) => {
       const archive = await openArchive(container, path);
-      return archive === null ? null : readSingleFile(archive, path, maxBytes);
+      const content = archive === null ? null : await readSingleFile(archive, path, maxBytes);
+      if (content === null) await assertAlive(container, `read ${path} of container ${short}`);
+      return content;
     },
     getTree: async (path) => {
       const archive = await openArchive(container, path);
       if (archive === null) throw infraFailure(`${path} does not exist in container ${short}.`);
-      return archive;
+      return Readable.from(whileAlive(container, archive, `read ${path} of container ${short}`));
     },
     diff: async (cwd) => {
       const result = await exec(diffCommand, {
@@ -104,6 +106,19 @@ async function openArchive(container: Docker.Container, path: string): Promise<R
     if (dockerStatus(error) === 404 && !/no such container:/i.test(String(error))) return null;
     throw classifyDockerError(error, doing);
   }
+}
+
+/**
+ * The chunks of an archive, with an Infra failure at the end when the container did not live that long: of one that was
+ * stopped meanwhile the daemon leaves out what is no longer there, and ends the archive as if it were whole.
+ */
+async function* whileAlive(
+  container: Docker.Container,
+  archive: Readable,
+  doing: string,
+): AsyncGenerator<Buffer> {
+  yield* archive as AsyncIterable<Buffer>;
+  await assertAlive(container, doing);
 }
 
 const abortReason = (signal: AbortSignal | undefined): Error =>

@@ -92,6 +92,17 @@ describe('files', () => {
     }
   });
 
+  it('say nothing when their container was stopped from outside: neither missing nor complete', async () => {
+    const box = await own.driver.create(sandboxSpec(base));
+    await own.docker.getContainer(box.id).kill();
+    await expect(box.getFile('/output/missing', 100)).rejects.toThrow(/stopped from outside/);
+    const drain = async (): Promise<void> => {
+      for await (const chunk of await box.getTree('/testbed')) void chunk;
+    };
+    await expect(drain()).rejects.toThrow(/stopped from outside|is not running/);
+    await box.destroy();
+  });
+
   it('over the limit are refused by their size, before they are read', async () => {
     await shell('truncate -s 6G /output/huge');
     const startedAt = Date.now();

@@ -71,6 +71,7 @@ const STORE_ENV: Readonly<Record<string, string>> = {
   UV_PYTHON_DOWNLOADS: 'never',
   UV_LINK_MODE: 'hardlink',
   UV_NO_PROGRESS: '1',
+  UV_HTTP_RETRIES: '6', // an index that is away for a minute costs a minute; uv's own three would cost the attempt
 };
 
 function storeContainer(sandbox: Sandbox, context: WorkContext): StoreContainer {
