@@ -1,8 +1,9 @@
 import { recordNames } from '../../src/domain/records.ts';
+import type { RunRecord } from '../../src/domain/runs.ts';
 import type { ArtefactRef, InstanceRow } from '../../src/domain/types.ts';
 import type { EvaluationOrigin, VerdictName } from '../../src/domain/verdicts.ts';
 import type { ReportedEvaluation } from '../../src/evaluation/reports.ts';
-import type { RecordStore } from '../../src/store/types.ts';
+import type { ArtefactStore, RecordStore } from '../../src/store/types.ts';
 
 export interface EvaluatedRows {
   readonly rows: readonly InstanceRow[];
@@ -50,16 +51,31 @@ function textOf({ patch }: InstanceRow, kind: keyof typeof KINDS, round: number)
   }
 }
 
-/** What is recorded of each prediction of a run: `resolved, executed`, or `none`. */
-export const verdictsOf = (
-  { records }: { readonly records: RecordStore },
+const TAIL_CHARACTERS = 1_500;
+
+/** A sentence for each prediction of a run that got another verdict than the one it was made for, with how that came about. */
+export async function wrongVerdicts(
+  { records, store }: { readonly records: RecordStore; readonly store: ArtefactStore },
   runId: string,
   entries: readonly ExpectedPrediction[],
-): Promise<readonly { readonly entry: ExpectedPrediction; readonly verdict: string }[]> =>
-  Promise.all(
+): Promise<readonly string[]> {
+  const told = await Promise.all(
     entries.map(async (entry, index) => {
       const known = await records.read<ReportedEvaluation>(recordNames.evaluationResult(runId, index));
-      const verdict = known === null ? 'none' : `${known.result.grade.verdict.verdict}, ${known.origin}`;
-      return { entry, verdict };
+      const got = known === null ? 'nothing' : `${known.result.grade.verdict.verdict}, ${known.origin}`;
+      if (got === `${entry.verdict}, ${entry.origin}`) return null;
+      const how = known === null ? '' : await howItCame(store, known);
+      return `${runId}: ${entry.instanceId}, ${entry.modelNameOrPath}: ${got} instead of ${entry.verdict}, ${entry.origin}. ${how}`;
     }),
   );
+  return told.filter((sentence) => sentence !== null);
+}
+
+async function howItCame(store: ArtefactStore, { result }: ReportedEvaluation): Promise<string> {
+  const grade = JSON.stringify(result.grade);
+  if (result.record === null) return grade;
+  const record = await store.getJson<RunRecord>(result.record);
+  const log = record.log === null ? '' : (await store.get(record.log)).toString('utf8');
+  const { outcome, exitCode, note, planted } = record;
+  return `${grade} ${JSON.stringify({ outcome, exitCode, note, planted })} …${log.slice(-TAIL_CHARACTERS)}`;
+}

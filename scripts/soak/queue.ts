@@ -8,7 +8,7 @@ import {
 } from '../../src/client/evaluations.ts';
 import { workflowIds } from '../../src/domain/ids.ts';
 import { scopedWorkflowId } from '../../src/domain/messages.ts';
-import { predictions, verdictsOf, type EvaluatedRows, type ExpectedPrediction } from './predictions.ts';
+import { predictions, wrongVerdicts, type EvaluatedRows, type ExpectedPrediction } from './predictions.ts';
 
 export interface QueueOptions {
   readonly context: EvaluationContext;
@@ -63,13 +63,9 @@ export async function runQueue(options: QueueOptions): Promise<QueueReport> {
   const wallMs = performance.now() - startedMs;
   const host = await watch.stop();
   const wrong = [
-    ...(await verdictsOf(context, 'large', large)),
-    ...(await verdictsOf(context, 'small', small)),
-  ].flatMap(({ entry, verdict }) =>
-    verdict === `${entry.verdict}, ${entry.origin}`
-      ? []
-      : [`${entry.instanceId}, ${entry.modelNameOrPath}: ${verdict}`],
-  );
+    ...(await wrongVerdicts(context, 'large', large)),
+    ...(await wrongVerdicts(context, 'small', small)),
+  ];
   return {
     large: large.length,
     small: small.length,

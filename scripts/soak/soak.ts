@@ -88,24 +88,21 @@ function differences(
     JSON.stringify(a) === JSON.stringify(b)
       ? []
       : [`${what}: ${brief(a)} undisturbed, ${brief(b)} disturbed`];
-  const [first = {}] = undisturbed.rounds;
   return [
     ...(undisturbed.result.published > 0 ? [] : ['Nothing was published: nothing was shown']),
     ...(disturbed.faults.length === wanted
       ? []
       : [`Only ${disturbed.faults.length} of ${wanted} faults hit while something ran`]),
     ...same('The dataset differs', undisturbed.dataset, disturbed.dataset),
-    ...disturbed.rounds.flatMap((verdicts, index) =>
-      same(`Verdicts of round ${index + 1} differ`, first, verdicts),
-    ),
     ...same('Other things are recorded', withoutProver(undisturbed), withoutProver(disturbed)),
-    ...[undisturbed, disturbed].flatMap(leftBehind),
+    ...[undisturbed, disturbed].flatMap(problemsOf),
   ];
 }
 
-function leftBehind(trial: Trial): readonly string[] {
+function problemsOf(trial: Trial): readonly string[] {
   const twice = trial.instances.filter(({ stages }) => new Set(stages).size < stages.length);
   return [
+    ...trial.wrong,
     ...trial.containersLeft.map((labels) => `A container is left: ${labels}`),
     ...trial.temporaryLeft.map((name) => `A temporary file is left: ${name}`),
     ...trial.lostWorkers,

@@ -18,7 +18,7 @@ import { stopEmbeddedTemporal } from '../../src/setup/temporalServer.ts';
 import { createFsArtefactStore, createFsRecordStore } from '../../src/store/fs.ts';
 import type { OwnDaemon } from './daemon.ts';
 import type { Fault } from './faults.ts';
-import { predictions, verdictsOf } from './predictions.ts';
+import { predictions, wrongVerdicts } from './predictions.ts';
 import { openWorld, whatRuns, type World } from './world.ts';
 
 export interface TrialOptions {
@@ -47,8 +47,11 @@ export interface InflictedFault extends Fault {
 export interface Trial {
   readonly dataset: string;
   readonly result: CampaignResult;
-  /** Verdict by instance and kind of prediction, of every round. */
-  readonly rounds: readonly Readonly<Record<string, string>>[];
+  /** The same predictions with another note in each, evaluated until every fault was inflicted. */
+  readonly rounds: number;
+  readonly evaluations: number;
+  /** Verdicts that are not those which the predictions were made for. */
+  readonly wrong: readonly string[];
   readonly faults: readonly InflictedFault[];
   readonly wallMs: number;
   readonly peakMemoryBytes: number;
@@ -58,6 +61,11 @@ export interface Trial {
   readonly instances: readonly { readonly id: string; readonly stages: readonly string[] }[];
   readonly recorded: readonly string[];
 }
+
+type Remains = Pick<
+  Trial,
+  'dataset' | 'lostWorkers' | 'containersLeft' | 'temporaryLeft' | 'instances' | 'recorded'
+>;
 
 const CAMPAIGN_SHARE = 0.65; // of the faults; the rest hits the evaluation
 const MAX_ROUNDS = 50;
@@ -99,7 +107,7 @@ async function work(
   context: Context,
   world: World,
   options: TrialOptions,
-): Promise<Pick<Trial, 'result' | 'rounds' | 'faults' | 'wallMs' | 'peakMemoryBytes'>> {
+): Promise<Omit<Trial, keyof Remains>> {
   const { request, faults, say } = options;
   const disturb = createDisturber(world, context.client, options);
   await world.startWorker();
@@ -109,23 +117,23 @@ async function work(
   const result = await disturb.during('campaign', share, waitForCampaign(context, request.name));
   say(`${request.name}: ${result.published} published`);
   const rows = await readRows({ stateDir: context.state.dir, store: context.store }, request.name);
-  const rounds: Record<string, string>[] = [];
+  const wrong: string[] = [];
+  let rounds = 0;
+  let evaluations = 0;
   do {
-    const runId = `round-${rounds.length + 1}`;
-    const entries = predictions(rows.rows, rounds.length + 1);
+    rounds += 1;
+    const runId = `round-${rounds}`;
+    const entries = predictions(rows.rows, rounds);
     const listed = rows.rows.map((row) => ({ row, provenCanaries: rows.provenCanaries(row.instance_id) }));
     await startEvaluation(context, { runId, dataset: result.dataset, rows: listed, entries });
     await disturb.during('evaluation', Infinity, waitForEvaluation(context, runId));
-    const verdicts = await verdictsOf(context, runId, entries);
-    rounds.push(
-      Object.fromEntries(
-        verdicts.map(({ entry, verdict }) => [`${entry.instanceId}, ${entry.modelNameOrPath}`, verdict]),
-      ),
-    );
-  } while (disturb.left() > 0 && rounds.length < MAX_ROUNDS);
-  say(`evaluated, ${rounds.length} ${rounds.length === 1 ? 'round' : 'rounds'}`);
+    wrong.push(...(await wrongVerdicts(context, runId, entries)));
+    evaluations += entries.length;
+  } while (disturb.left() > 0 && rounds < MAX_ROUNDS);
+  say(`evaluated, ${rounds} ${rounds === 1 ? 'round' : 'rounds'}`);
   const wallMs = performance.now() - startedMs;
-  return { result, rounds, faults: disturb.inflicted, wallMs, peakMemoryBytes: world.peakMemoryBytes() };
+  const peakMemoryBytes = world.peakMemoryBytes();
+  return { result, rounds, evaluations, wrong, faults: disturb.inflicted, wallMs, peakMemoryBytes };
 }
 
 /** What is there when all has ended: the dataset, the records, and what should not be there. */
@@ -135,7 +143,7 @@ async function remains(
   { daemon, request }: TrialOptions,
   result: CampaignResult,
   temporary: string,
-): Promise<Omit<Trial, 'result' | 'rounds' | 'faults' | 'wallMs' | 'peakMemoryBytes'>> {
+): Promise<Remains> {
   const campaign = recordNames.campaign(request.name);
   const recorded = await records.list(`${campaign}/instances`);
   const ids = recorded.flatMap((name) => /\/instances\/([^/]+)\/result$/.exec(name)?.[1] ?? []);

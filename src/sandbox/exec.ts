@@ -9,7 +9,7 @@ import { createOutputCollector } from './output.ts';
 import type { ExecOptions } from './types.ts';
 
 const DEFAULT_OUTPUT_BYTES = 16 * 1024 ** 2; // DEFAULT_RUN_LIMITS.outputBytes
-const KILLED_BY_SIGNAL = 128; // shells and the daemon report 128 + the signal's number
+const NOT_BY_ITSELF = 126; // 126 to 128: the daemon could not start it; above: 128 + the number of the signal that ended it
 const STATE_LAG_MS = 2_000; // between the death of a container's processes and the record of it
 const AWAKE_MS = 5_000; // a daemon under load answers within a second
 const DRAIN_AFTER_KILL_MS = 5_000; // the daemon closes the stream up to 2 s after the last process
@@ -58,7 +58,7 @@ export async function execInContainer(
   const durationMs = performance.now() - startedAt;
   const exitCode = reason === null ? await exitCodeOf(exec, doing) : null;
   stream.destroy();
-  if (exitCode !== null && exitCode > KILLED_BY_SIGNAL) await assertAlive(container, doing);
+  if (exitCode !== null && exitCode >= NOT_BY_ITSELF) await assertAlive(container, doing);
   return { exitCode, killed: reason, restarted, durationMs, ...collector.result() };
 }
 
@@ -155,10 +155,10 @@ async function exitCodeOf(exec: Docker.Exec, doing: string): Promise<number> {
 }
 
 /**
- * A command that died by a signal, and a file that is not there, may have gone with their container (removed or stopped
- * from outside, daemon restarted): that says nothing about the command. Only another command tells, since the recorded
- * state lags behind; and where that fails too, time does: a container out of processes stays, one that dies is soon
- * recorded as dead.
+ * A command that did not start or died by a signal, and a file that is not there, may have gone with their container
+ * (removed or stopped from outside, daemon restarted): that says nothing about the command. Only another command tells,
+ * since the recorded state lags behind; and where that fails too, time does: a container out of processes stays, one that
+ * dies is soon recorded as dead.
  */
 export async function assertAlive(container: Docker.Container, doing: string): Promise<void> {
   const giveUpAt = performance.now() + STATE_LAG_MS;
