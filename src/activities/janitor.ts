@@ -13,6 +13,7 @@ import type { ArtefactStore } from '../store/types.ts';
 import type { ControlActivities, SandboxActivities } from './types.ts';
 import { withWork } from './work.ts';
 import type { WorkDeps } from './work.ts';
+import { ifAbsent } from '../store/absent.ts';
 
 export interface JanitorDeps extends WorkDeps, SweepDeps {
   readonly store: ArtefactStore;
@@ -104,8 +105,8 @@ async function publishedRows(
   campaignsDir: string,
 ): Promise<readonly { readonly campaign: string; readonly entry: EvidenceIndexEntry }[]> {
   const found = [];
-  for (const campaign of await readdir(campaignsDir).catch(() => [])) {
-    const text = await readFile(join(campaignsDir, campaign, 'evidence.jsonl'), 'utf8').catch(() => '');
+  for (const campaign of await readdir(campaignsDir).catch(ifAbsent([]))) {
+    const text = await readFile(join(campaignsDir, campaign, 'evidence.jsonl'), 'utf8').catch(ifAbsent(''));
     for (const line of text.split('\n'))
       if (line !== '') found.push({ campaign, entry: JSON.parse(line) as EvidenceIndexEntry });
   }

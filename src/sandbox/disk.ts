@@ -55,3 +55,32 @@ export function createDiskGate(gate: {
     waiting = false;
   };
 }
+
+const LOOK_EVERY_MS = 1_000;
+
+/**
+ * Runs `work` and watches the disk meanwhile: where room ran out, whoever filled it and whether or not there is room again,
+ * a result that is not a success says nothing. Then it throws `Infra.NoDisk`.
+ */
+export async function withDiskWatch<T>(
+  watch: { readonly places: readonly string[]; readonly reserveBytes: number },
+  work: () => Promise<T>,
+  isSuccess: (result: T) => boolean,
+): Promise<T> {
+  let lowest = Number.POSITIVE_INFINITY;
+  const look = async (): Promise<void> => {
+    for (const place of watch.places) lowest = Math.min(lowest, await freeDiskBytes(place));
+  };
+  const timer = setInterval(() => void look().catch(() => undefined), LOOK_EVERY_MS);
+  try {
+    const result = await work();
+    await look();
+    if (lowest >= watch.reserveBytes || isSuccess(result)) return result;
+  } finally {
+    clearInterval(timer);
+  }
+  throw infraFailure(
+    `The disk ran full during the run: ${(lowest / GB).toFixed(1)} GB were left. What failed says nothing; it is run again.`,
+    { type: FAILURE_TYPES.noDisk, nextRetryMs: ASK_AGAIN_MS },
+  );
+}

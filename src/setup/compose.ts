@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
@@ -28,7 +29,7 @@ import type { Labeler } from '../labeling/types.ts';
 import { campaignReportWriter } from '../report/campaign.ts';
 import { createBaseImages } from '../sandbox/baseImages.ts';
 import { findRegistry } from '../sandbox/pulledBase.ts';
-import { createDiskGate } from '../sandbox/disk.ts';
+import { createDiskGate, withDiskWatch } from '../sandbox/disk.ts';
 import { connectDocker, createDockerDriver } from '../sandbox/docker.ts';
 import type { BaseImages, SandboxDriver } from '../sandbox/types.ts';
 import { createGitSource } from '../sources/git.ts';
@@ -104,9 +105,19 @@ export async function createDependencies(options: DependencyOptions): Promise<De
     log,
   });
   const base = { driver, baseImages, store, records, mirrors, workspaces, log };
+  const diskPlaces = diskPlacesOf(state, driver);
+  const runPython = createPythonRunner(base);
   const ecosystemFor = (runtimes: readonly string[] | null): Ecosystem => ({
     ...createPythonEnvironments({ ...base, ...(runtimes === null ? {} : { runtimes }) }),
-    run: createPythonRunner(base),
+    run: async (plan, context) =>
+      withDiskWatch(
+        {
+          places: [...(await diskPlaces()), tmpdir()],
+          reserveBytes: Math.min(settings.diskFloorBytes, DISK_RESERVE),
+        },
+        () => runPython(plan, context),
+        ({ outcome, exitCode }) => outcome === 'completed' && exitCode === 0,
+      ),
   });
   return {
     state,
@@ -117,7 +128,7 @@ export async function createDependencies(options: DependencyOptions): Promise<De
     records,
     mirrors,
     leases: createLeases(join(state.dir, 'leases'), createSweepGate(state.paths.artefacts)),
-    assertRoom: diskGate(state, settings, driver, say),
+    assertRoom: createDiskGate({ floorBytes: settings.diskFloorBytes, places: diskPlaces, say }),
     driver,
     baseImages,
     ecosystemFor,
@@ -162,14 +173,13 @@ export function createActivities(deps: Dependencies, client: Client): Activities
   };
 }
 
-/** Free space where our files lie and where the daemon's lie: either may be the one that runs out. */
-const diskGate = (
-  state: State,
-  { diskFloorBytes: floorBytes }: Settings,
-  driver: SandboxDriver,
-  say: (line: string) => void,
-): (() => Promise<void>) =>
-  createDiskGate({ floorBytes, say, places: async () => [state.dir, (await driver.ping()).root] });
+const DISK_RESERVE = 2 ** 29; // with less, a test that writes and a patch that is applied may fail for it
+
+/** Where our files lie and where the daemon's lie: either may be the one that runs out. */
+const diskPlacesOf = (state: State, driver: SandboxDriver): (() => Promise<readonly string[]>) => {
+  let root: string | null = null;
+  return async () => [state.dir, (root ??= (await driver.ping()).root)];
+};
 
 /** What `gc` needs of an installation. */
 export const gcDeps = (deps: Dependencies): GcDeps => ({

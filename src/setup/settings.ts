@@ -1,7 +1,8 @@
-import { availableParallelism } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { isAbsolute } from 'node:path';
 import leven from 'leven';
 import { z } from 'zod';
+import { DEFAULT_RUN_LIMITS } from '../domain/runs.ts';
 import type { TokenPrices } from '../labeling/types.ts';
 import { secret, type Secret } from './secret.ts';
 import { defaultCacheDir, defaultStateDir } from './state.ts';
@@ -109,7 +110,7 @@ const OWN = {
     schema: bytes,
   },
   REPOFORGE_SANDBOX_SLOTS: {
-    doc: 'Containers that run at once on this host. Default: the number of cores.',
+    doc: 'Containers that run at once on this host. Default: the number of cores, and no more than memory has room for (4 GiB each).',
     schema: slots,
   },
   REPOFORGE_BASE_REGISTRY: {
@@ -186,6 +187,10 @@ export const VARIABLES: readonly Variable[] = [
 type Table = typeof OWN & typeof FOREIGN;
 type Values = { readonly [Name in keyof Table]?: z.infer<Table[Name]['schema']> };
 
+/** As many as there are cores, and as memory has room for when each takes its whole limit. */
+const defaultSlots = (): number =>
+  Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / DEFAULT_RUN_LIMITS.memoryBytes)));
+
 /**
  * Reads the environment. An empty variable counts as unset.
  * Throws one Error that names every variable that is unknown (with the one that was meant) or has a wrong value; the
@@ -205,7 +210,7 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env): Settings {
     queuePrefix: values.REPOFORGE_QUEUE_PREFIX ?? null,
     diskFloorBytes: values.REPOFORGE_DISK_FLOOR ?? 5 * 2 ** 30, // a wheel of 2 GB, unpacked, and room to breathe
     workspaceCacheBytes: values.REPOFORGE_WORKSPACE_CACHE ?? 4 * 2 ** 30,
-    sandboxSlots: values.REPOFORGE_SANDBOX_SLOTS ?? availableParallelism(),
+    sandboxSlots: values.REPOFORGE_SANDBOX_SLOTS ?? defaultSlots(),
     baseRegistry: values.REPOFORGE_BASE_REGISTRY?.replace(/\/+$/, '') ?? null,
     buildNetwork: values.REPOFORGE_BUILD_NETWORK ?? null,
     caBundle: values.REPOFORGE_CA_BUNDLE ?? null,

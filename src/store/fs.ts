@@ -10,6 +10,7 @@ import type { ArtefactRef } from '../domain/types.ts';
 import { errorCode, storageFailure, syncDirectory, temporaryName, writeDurably } from './durable.ts';
 import { createSweepGate } from './sweepGate.ts';
 import type { ArtefactStore, RecordStore } from './types.ts';
+import { ifAbsent } from './absent.ts';
 
 const hexOf = (ref: ArtefactRef): string => {
   const hex = /^sha256:([0-9a-f]{64})$/.exec(ref)?.[1];
@@ -115,14 +116,13 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
     getJson: async <T>(ref: ArtefactRef) => JSON.parse(await store.getText(ref)) as T,
     putJson: (value) => store.put(canonicalJson(value)),
     has: async (ref) =>
-      stat(pathOf(hexOf(ref))).then(
-        () => true,
-        () => false,
-      ),
+      stat(pathOf(hexOf(ref)))
+        .then(() => true)
+        .catch(ifAbsent(false)),
     async *list() {
-      for (const prefix of await readdir(join(dir, 'sha256')).catch(() => []))
+      for (const prefix of await readdir(join(dir, 'sha256')).catch(ifAbsent([])))
         for await (const entry of await opendir(join(dir, 'sha256', prefix))) {
-          const found = await stat(join(dir, 'sha256', prefix, entry.name)).catch(() => null);
+          const found = await stat(join(dir, 'sha256', prefix, entry.name)).catch(ifAbsent(null));
           if (found === null) continue; // swept meanwhile
           const ref = `sha256:${prefix}${entry.name}` as const;
           yield { ref, bytes: found.size, renewedAtMs: found.mtimeMs };
@@ -130,7 +130,7 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
     },
     async remove(ref, beforeMs) {
       const path = pathOf(hexOf(ref));
-      const found = await stat(path).catch(() => null);
+      const found = await stat(path).catch(ifAbsent(null));
       if (found === null || found.mtimeMs >= beforeMs) return false;
       await rm(path, { force: true });
       return true;
@@ -202,15 +202,14 @@ export function createFsRecordStore(dir: string): RecordStore {
       }
     },
     async writtenAtMs(name) {
-      return stat(pathOf(name)).then(
-        ({ mtimeMs }) => mtimeMs,
-        () => null,
-      );
+      return stat(pathOf(name))
+        .then(({ mtimeMs }) => mtimeMs)
+        .catch(ifAbsent(null));
     },
     async list(prefix) {
       const found: string[] = [];
       const walk = async (path: string, name: string): Promise<void> => {
-        for (const entry of await readdir(path, { withFileTypes: true }).catch(() => [])) {
+        for (const entry of await readdir(path, { withFileTypes: true }).catch(ifAbsent([]))) {
           const child = name === '' ? entry.name : `${name}/${entry.name}`;
           if (entry.isDirectory()) await walk(join(path, entry.name), child);
           else if (entry.name.endsWith('.json')) found.push(child.slice(0, -'.json'.length));

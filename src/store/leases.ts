@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { holderState, processTag } from '../setup/processes.ts';
 import { storageFailure } from './durable.ts';
 import type { SweepGate } from './sweepGate.ts';
+import { ifAbsent } from './absent.ts';
 
 /**
  * Work in progress, as `gc` sees it: what was written or renewed since the oldest lease began is in somebody's hands, if only
@@ -45,7 +46,7 @@ export function createLeases(dir: string, gate: SweepGate): Leases {
     },
     async oldestMs() {
       let oldest: number | null = null;
-      for (const name of await readdir(dir).catch(() => [])) {
+      for (const name of await readdir(dir).catch(ifAbsent([]))) {
         const [start = '', tag = ''] = name.split('~');
         const sinceMs = Number(start);
         if (await isAlive(join(dir, name), tag)) oldest = Math.min(oldest ?? sinceMs, sinceMs);
@@ -59,6 +60,6 @@ export function createLeases(dir: string, gate: SweepGate): Leases {
 async function isAlive(file: string, tag: string): Promise<boolean> {
   const state = holderState(tag);
   if (state !== 'elsewhere') return state === 'running';
-  const found = await stat(file).catch(() => null);
+  const found = await stat(file).catch(ifAbsent(null));
   return found !== null && Date.now() - found.mtimeMs < SILENT_AFTER_MS;
 }

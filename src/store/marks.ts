@@ -7,6 +7,7 @@ import type { InstanceResult } from '../domain/messages.ts';
 import { infraFailure } from '../domain/failures.ts';
 import type { ArtefactRef, EnvironmentKey } from '../domain/types.ts';
 import type { ArtefactStore, RecordStore } from './types.ts';
+import { ifAbsent } from './absent.ts';
 
 /** By what an artefact is kept; of several, the first of these. */
 export type ArtefactKind = 'rows' | 'evidence' | 'evaluations' | 'work';
@@ -133,9 +134,12 @@ async function readKept(store: ArtefactStore, ref: ArtefactRef): Promise<Buffer>
 /** Datasets and what lies beside them: `dataset.jsonl` first, so that what rows and evidence share counts as the rows'. */
 async function markPublished({ campaignsDir }: MarkDeps, reach: Reach): Promise<void> {
   for (const [kind, names] of PUBLISHED)
-    for (const campaign of await readdir(campaignsDir).catch(() => []))
+    for (const campaign of await readdir(campaignsDir).catch(ifAbsent([])))
       for (const name of names)
-        await reach.refer(kind, await readFile(join(campaignsDir, campaign, name), 'utf8').catch(() => ''));
+        await reach.refer(
+          kind,
+          await readFile(join(campaignsDir, campaign, name), 'utf8').catch(ifAbsent('')),
+        );
 }
 const PUBLISHED: readonly (readonly [ArtefactKind, readonly string[]])[] = [
   ['rows', ['dataset.jsonl']],

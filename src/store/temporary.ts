@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { holderState, processTag } from '../setup/processes.ts';
 import { treeSize } from './treeSize.ts';
+import { ifAbsent } from './absent.ts';
 
 const SCRATCH = /^repoforge-[a-z]+-(\d+\.\w*\.[0-9a-f]{12})-/;
 const TEMPORARY = /^(\d+\.\w*\.[0-9a-f]{12})-[0-9a-f]{16}\.tmp$/;
@@ -25,12 +26,14 @@ export async function sweepTemporary(places: {
   readonly mirrors: string;
 }): Promise<{ readonly removed: number; readonly bytes: number }> {
   const left: string[] = [];
-  for (const name of await readdir(tmpdir()).catch(() => []))
+  for (const name of await readdir(tmpdir()).catch(ifAbsent([])))
     if (SCRATCH.test(name)) left.push(join(tmpdir(), name));
-  for (const name of await readdir(places.mirrors).catch(() => []))
+  for (const name of await readdir(places.mirrors).catch(ifAbsent([])))
     if (name.includes('.new-')) left.push(join(places.mirrors, name));
   for (const directory of places.directories)
-    for (const entry of await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => []))
+    for (const entry of await readdir(directory, { recursive: true, withFileTypes: true }).catch(
+      ifAbsent([]),
+    ))
       if (entry.isFile() && entry.name.endsWith('.tmp')) left.push(join(entry.parentPath, entry.name));
   let removed = 0;
   let bytes = 0;
@@ -48,6 +51,6 @@ async function isLeft(path: string): Promise<boolean> {
   const tag = (SCRATCH.exec(name) ?? TEMPORARY.exec(name))?.[1];
   const state = tag === undefined ? 'elsewhere' : holderState(tag);
   if (state !== 'elsewhere') return state === 'dead';
-  const found = await stat(path).catch(() => null);
+  const found = await stat(path).catch(ifAbsent(null));
   return found !== null && Date.now() - found.mtimeMs > LEFT_AFTER_MS;
 }

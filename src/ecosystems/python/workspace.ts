@@ -1,6 +1,7 @@
 /** What a run needs before a container exists, worked out on the host: trees, changes, configuration, canaries. */
 import { readFile } from 'node:fs/promises';
 import { plantCanaries } from '../../domain/canaryPlanting.ts';
+import { infraFailure } from '../../domain/failures.ts';
 import { isProtected, isTestModule } from '../../domain/split.ts';
 import type { Candidate, EnvironmentSpec } from '../../domain/types.ts';
 import type { PlantedCanary, RunPlan } from '../../domain/runs.ts';
@@ -184,11 +185,12 @@ async function withCanaries(
   if (planted.length === 0) return change;
   const carriers = [...new Set(planted.map(({ canary }) => canary.file))];
   const pristine = await mirror.readFiles(pinnedCommit, carriers);
-  const rewritten = carriers.flatMap((path): ChangedFile[] => {
+  const rewritten = carriers.map((path): ChangedFile => {
     const text = pristine.get(path)?.toString('utf8');
-    if (text === undefined) return [];
+    if (text === undefined)
+      throw infraFailure(`The mirror lacks ${path} of ${pinnedCommit}, which bears canaries.`);
     const mode = change.files.find((file) => file.path === path)?.mode ?? '100644';
-    return [{ path, mode, content: Buffer.from(plantCanaries(text, path, planted)) }];
+    return { path, mode, content: Buffer.from(plantCanaries(text, path, planted)) };
   });
   const done = new Set(rewritten.map(({ path }) => path));
   return { ...change, files: [...change.files.filter(({ path }) => !done.has(path)), ...rewritten] };

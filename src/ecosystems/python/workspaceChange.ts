@@ -4,6 +4,7 @@
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { infraFailure } from '../../domain/failures.ts';
 import type { Mirror } from '../../sources/types.ts';
 import type { RawChange } from '../../sources/gitParse.ts';
 import { parseCatFileBatch, parseRawDiff } from '../../sources/gitParse.ts';
@@ -103,6 +104,10 @@ async function withObjects<T>(
   }
 }
 
+/** Says nothing about a patch. At the end of a line: what stands before may be a path that the patch chose. */
+const OWN_DISK =
+  /: (?:No space left on device|Too many open files|Input\/output error|Read-only file system)$/m;
+
 /** null when it applied, else git's first complaint about the patch as it is. */
 async function applyToIndex(baseCommit: string, patch: Buffer, at: GitPlace): Promise<string | null> {
   let complaint = '';
@@ -113,6 +118,8 @@ async function applyToIndex(baseCommit: string, patch: Buffer, at: GitPlace): Pr
       input: patch,
     });
     if (result.exitCode === 0) return null;
+    if (OWN_DISK.test(result.stderr))
+      throw infraFailure(`git apply failed: ${result.stderr.trim().slice(-500)}`);
     complaint ||= result.stderr.trim().split('\n').slice(0, 3).join('; ');
   }
   return `The patch does not apply: ${complaint}`;
@@ -159,10 +166,11 @@ async function readChange(changes: readonly RawChange[], at: GitPlace): Promise<
   const sizes = (await gitText(['cat-file', '--batch-check=%(objectsize)'], { ...at, input })).split('\n');
   if (sizes.reduce((sum, size) => sum + Number(size), 0) > MAX_CHANGED_BYTES) return null;
   const contents = parseCatFileBatch(await gitOk(['cat-file', '--batch'], { ...at, input }), written.length);
-  const files = written.flatMap(({ path, newMode }, index): ChangedFile[] => {
+  const files = written.map(({ path, newMode, newOid }, index): ChangedFile => {
     const content = contents[index];
-    if (content === undefined || content === null) return [];
-    return [{ path, mode: newMode === '100755' || newMode === '120000' ? newMode : '100644', content }];
+    if (content === undefined || content === null)
+      throw infraFailure(`The mirror ${at.gitDir} lacks ${newOid}, the content of ${path}.`);
+    return { path, mode: newMode === '100755' || newMode === '120000' ? newMode : '100644', content };
   });
   return { files, deleted };
 }
