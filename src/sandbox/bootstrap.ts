@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type Docker from 'dockerode';
 import { execa } from 'execa';
+import { hashOf } from '../domain/canonical.ts';
 import { cutText, FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
 import { debianMirror, readAptSources } from './aptSources.ts';
 import { dockerCall } from './errors.ts';
@@ -12,6 +13,7 @@ import { EXCLUDED_PATHS, INCLUDED_PATHS, layoutScript, slimScript } from './slim
 
 /** What every base has. tzdata and netbase: many test suites name a time zone or a service. */
 const PACKAGES = ['git', 'python3', 'python3-venv', 'ca-certificates', 'tzdata', 'netbase'];
+const UNFINISHED = 'repoforge-unfinished'; // not a name that anybody looks for
 const BOOTSTRAP_TIMEOUT_MS = 30 * 60_000; // a slow mirror; 40 s was measured with a near one
 
 export interface BootstrapInput {
@@ -27,15 +29,19 @@ export interface BootstrapInput {
 
 /**
  * Makes a base image from the distribution's own packages: mmdebstrap (unpacks with apt in a private mount namespace, so
- * nothing can stay mounted, whatever dies) writes a tar, which the daemon imports as one layer. Signatures are checked
- * against the host's archive keyring. Downloads are kept in the cache directory.
+ * nothing can stay mounted, whatever dies) writes a tar, which the daemon imports as one layer. A cut tar imports, too: the
+ * image gets its name only when mmdebstrap ended well. Signatures are checked against the host's archive keyring. Downloads
+ * are kept in the cache directory.
  */
 export async function bootstrapImage(input: BootstrapInput): Promise<void> {
   const { docker, suite, image, cacheDir, uv } = input;
   const work = join(cacheDir, 'bootstrap', image.replace(/[^A-Za-z0-9.-]+/g, '_'));
+  const [repo = image, tag = 'latest'] = image.split(':');
+  const unfinished = `${UNFINISHED}:${tag}-${hashOf(work).slice(0, 8)}`; // other caches have other locks
   await removeTree(work); // the caller holds the image's lock: what lies here is from a build that died
   const debs = join(cacheDir, 'debs', suite);
   await Promise.all([work, debs].map((folder) => mkdir(folder, { recursive: true })));
+  await removeImage(docker, unfinished);
   try {
     const hook = join(work, 'customize.sh');
     await writeFile(hook, customizeScript(debs, uv), { mode: 0o755 });
@@ -51,19 +57,16 @@ export async function bootstrapImage(input: BootstrapInput): Promise<void> {
     run.stderr.pipe(createWriteStream(log));
     const imported = dockerCall(
       `import the base image ${image}`,
-      async () => importTar(docker, run.stdout, image),
+      async () => importTar(docker, run.stdout, unfinished),
       BOOTSTRAP_TIMEOUT_MS,
     );
     const [bootstrap, importing] = await Promise.allSettled([run, imported]);
-    if (bootstrap.status === 'rejected' || bootstrap.value.exitCode !== 0) {
-      await docker
-        .getImage(image)
-        .remove({ force: true })
-        .catch(() => undefined); // a cut tar is no image
+    if (bootstrap.status === 'rejected' || bootstrap.value.exitCode !== 0)
       throw bootstrapFailure(suite, await readFile(log, 'utf8').catch(() => ''));
-    }
     if (importing.status === 'rejected') throw importing.reason;
+    await dockerCall(`name the base image ${image}`, () => docker.getImage(unfinished).tag({ repo, tag }));
   } finally {
+    await removeImage(docker, unfinished);
     await removeTree(work);
   }
 }
@@ -119,6 +122,13 @@ export const IMAGE_ENV: Readonly<Record<string, string>> = {
   LANG: 'C.UTF-8',
   UV_PYTHON_DOWNLOADS: 'never',
 };
+
+/** One that cannot be removed is in nobody's way: the next build of its name tries again. */
+const removeImage = async (docker: Docker, image: string): Promise<unknown> =>
+  docker
+    .getImage(image)
+    .remove({ force: true })
+    .catch(() => undefined);
 
 async function importTar(docker: Docker, tar: NodeJS.ReadableStream, image: string): Promise<void> {
   const [repo, tag] = image.split(':');

@@ -5,6 +5,7 @@ import { createGunzip } from 'node:zlib';
 import { extract } from 'tar-stream';
 import type { Header } from 'tar-stream';
 import unbzip2 from 'unbzip2-stream';
+import { infraFailure } from '../domain/failures.ts';
 import { readZip } from './sdistZip.ts';
 
 /** One member of an archive, before it is judged. Names are latin1 strings of the raw bytes, so none is lost. */
@@ -59,10 +60,12 @@ export async function* readMembers(
   }
 }
 
-/** What a reader of archives throws when the bytes make no sense. */
-export function corrupt(error: unknown): BadArchiveError {
+/** What a reader of archives throws when the bytes make no sense; Infra when our own disk did not give them. */
+export function corrupt(error: unknown): Error {
   if (error instanceof BadArchiveError) return error;
   const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof Error && 'syscall' in error)
+    return infraFailure(`An archive could not be read: ${message}.`, { cause: error });
   return new BadArchiveError(`The archive is corrupt: ${message}.`);
 }
 

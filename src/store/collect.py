@@ -8,8 +8,9 @@ is looked for and is made again. Removing is one rename; the files go later.
 
 `caches` deletes what was renamed away, then archives of the permanent cache that no environment shares an inode with,
 then what is old in the working cache. It holds the store's own fill lock and uv's locks, so nothing is being installed.
+Nothing of a cache is deleted in place: uv would install half an archive as if it were whole.
 """
-import fcntl, json, os, re, shutil, sys, time
+import fcntl, json, os, re, shutil, sys, time, uuid
 
 request = json.load(sys.stdin)
 ROOT = request.get("root", "/store")
@@ -121,15 +122,16 @@ def caches():
     archives = [path for path in archives if is_old(path) and not shares(path, alive)]
     working = [os.path.join(ROOT, "cache-full", bucket, name) for bucket in listed(ROOT + "/cache-full")
                if bucket.startswith(("archive-", "builds-", "environments-")) for name in listed(os.path.join(ROOT, "cache-full", bucket))]
-    working = [path for path in working if is_old(path)]
+    working = [path for path in working if is_old(path) and os.path.isdir(path)]
     if DRY:
         gone = doomed + archives + working + [os.path.join(ROOT, area, name) for area, name in planned()]
         return {"freedBytes": freed_by(gone), "archives": len(archives), "busy": None}
-    for path in doomed + archives + working:
-        shutil.rmtree(path, ignore_errors=True)
+    doomed += [renamed_away(path) for path in archives + working]
     for cache in ("/cache", "/cache-full"):
         drop_pointers(ROOT + cache)
     forget_pruned()
+    for path in doomed:
+        shutil.rmtree(path, ignore_errors=True)  # what stays is a leftover of the next time
     return {"freedBytes": max(0, before - used_bytes()), "archives": len(archives), "busy": None}
 
 def planned():
@@ -139,7 +141,14 @@ def planned():
 def leftovers():
     """What killed work left: nobody builds now, since the fill lock is ours."""
     found = [os.path.join(ROOT, area, name) for area in ("envs", "envs-full") for name in listed(os.path.join(ROOT, area)) if name.startswith(".tmp-")]
-    return found + [os.path.join(ROOT, "cache", name) for name in listed(ROOT + "/cache") if name.startswith(".linking-")]
+    return found + [os.path.join(ROOT, cache, name) for cache in ("cache", "cache-full") for name in listed(os.path.join(ROOT, cache))
+                    if name.startswith(".linking-")]
+
+def renamed_away(path):
+    """From `<cache>/<bucket>/<name>` to a name that only `leftovers` knows."""
+    gone = os.path.join(os.path.dirname(os.path.dirname(path)), ".linking-gone-" + uuid.uuid4().hex)
+    os.rename(path, gone)
+    return gone
 
 def shares(archive, alive):
     return any(inode in alive for inode, status in inodes_of(archive) if status.st_nlink > 1)

@@ -1,5 +1,11 @@
-import { describe, expect, it } from 'vitest';
-import { bootstrapFailure } from '../../src/sandbox/bootstrap.ts';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import type Docker from 'dockerode';
+import { describe, expect, it, vi } from 'vitest';
+import { bootstrapFailure, bootstrapImage } from '../../src/sandbox/bootstrap.ts';
 import { baseImageName } from '../../src/sandbox/baseImages.ts';
 import { officialImage } from '../../src/sandbox/pulledBase.ts';
 import { RUNTIMES } from '../../src/sandbox/runtimes.ts';
@@ -23,6 +29,52 @@ describe('a base image that could not be made', () => {
     const failure = bootstrapFailure('trixie', `I: noise\n${log}\nE: setup failed: E: apt-get -o x failed`);
     expect(failure).toMatchObject({ type, nonRetryable: false, message: expect.stringMatching(sentence) });
     expect(failure.message).not.toContain('noise');
+  });
+});
+
+describe('a base image gets its name', () => {
+  it.each([
+    ['when mmdebstrap ended well', 'printf tree', ['remove', 'import tree', 'tag base:x', 'remove']],
+    ['never of a tar that was cut', 'printf tr; exit 1', ['remove', 'import tr', 'remove']],
+  ])('%s', async (_when, mmdebstrap, calls) => {
+    const dir = await mkdtemp(join(tmpdir(), 'rf-bootstrap-'));
+    const seen: string[] = [];
+    const docker = {
+      importImage: async (tar: Readable, { repo }: { readonly repo: string }) => {
+        expect(repo).toBe('repoforge-unfinished');
+        seen.push(`import ${await text(tar)}`);
+        return Readable.from([]);
+      },
+      modem: {
+        followProgress: (_events: Readable, done: (error: null, output: []) => void) => done(null, []),
+      },
+      getImage: (name: string) => {
+        expect(name).toMatch(/^repoforge-unfinished:x-/);
+        return {
+          remove: async () => Promise.resolve(seen.push('remove')),
+          tag: async ({ repo, tag }: Record<string, string>) =>
+            Promise.resolve(seen.push(`tag ${repo}:${tag}`)),
+        };
+      },
+    } as unknown as Docker;
+    try {
+      await writeFile(join(dir, 'mmdebstrap'), `#!/bin/sh\n${mmdebstrap}\n`);
+      await chmod(join(dir, 'mmdebstrap'), 0o755);
+      vi.stubEnv('PATH', `${dir}:${process.env['PATH']}`);
+      const input = {
+        docker,
+        suite: 'x',
+        image: 'base:x',
+        packages: [],
+        uv: 'uv',
+        cacheDir: dir,
+        proxyEnv: {},
+      };
+      await bootstrapImage(input).catch(() => undefined);
+    } finally {
+      await rm(dir, { recursive: true, force: true });
+    }
+    expect(seen).toEqual(calls);
   });
 });
 

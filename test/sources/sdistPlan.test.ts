@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readMembers } from '../../src/sources/sdistArchive.ts';
 import { DEFAULT_ARCHIVE_LIMITS, planArchive } from '../../src/sources/sdistPlan.ts';
 import type { ArchiveLimits, ArchivePlan } from '../../src/sources/sdistPlan.ts';
 import { tarGz, zip } from './sdists.ts';
@@ -22,6 +23,14 @@ async function plan(
   await writeFile(file, content);
   return planArchive(file, filename, { ...DEFAULT_ARCHIVE_LIMITS, ...limits });
 }
+
+test.each(['a.tar.gz', 'a.tar.bz2', 'a.zip'])(
+  '%s that our own disk does not give is no bad archive',
+  async (name) => {
+    const members = readMembers(join(dir, 'missing'), name, 1e6);
+    await expect(members.next()).rejects.toMatchObject({ type: 'Infra', nonRetryable: false });
+  },
+);
 
 const ok: Member = { name: 'a-1/setup.py', content: 'x' };
 

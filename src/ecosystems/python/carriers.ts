@@ -4,7 +4,7 @@ import type { Attempt, CompileFailure, CompileInput } from './resolver.ts';
 import { isVendored } from './leaks.ts';
 import { dependentsOf } from './lock.ts';
 import type { LockEntry } from './lock.ts';
-import { throwIfInfrastructure } from './storeContainer.ts';
+import { throwIfUndelivered } from './storeContainer.ts';
 import type { StoreContainer } from './storeContainer.ts';
 
 /** The runner itself: a project that it needs would run inside the runner, and a patch could reach the verdict. */
@@ -138,7 +138,7 @@ async function carries(
     module: MODULES[carrier] ?? '',
   });
   if (answer.status === 'failed') {
-    throwIfInfrastructure(answer.output ?? '', `Looking into ${carrier} ${entry.version}`);
+    throwIfUndelivered(answer.output ?? '', `Looking into ${carrier} ${entry.version}`);
     return true; // what cannot be installed cannot be used either: take another date
   }
   const roots = input.importRoots.flatMap((root) => [`${root}/`, `${root}.py`]);

@@ -5,7 +5,7 @@ import type { LockEntry } from './lock.ts';
 import { normaliseName } from '../../domain/packageName.ts';
 import { BACKEND_TOOLS, RUNNER_TOOLS, compileOnce } from './resolver.ts';
 import type { Attempt, CompileFailure, CompileInput } from './resolver.ts';
-import { throwIfInfrastructure } from './storeContainer.ts';
+import { throwIfUndelivered } from './storeContainer.ts';
 import type { StoreContainer } from './storeContainer.ts';
 
 /** Rises when the rules of resolution change: kept resolutions are made anew. */
@@ -136,6 +136,6 @@ async function sourceFailure(
     lock: formatLock(entries),
   });
   if (answer.status === 'ok') return null;
-  throwIfInfrastructure(answer.output ?? '', 'Building source archives');
+  throwIfUndelivered(answer.output ?? '', 'Building source archives');
   return { reason: 'unbuildable', output: answer.output ?? '' };
 }

@@ -4,7 +4,14 @@ import { infraFailure } from '../../domain/failures.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
 import type { ExecResult, Sandbox } from '../../sandbox/types.ts';
 import type { WorkContext } from '../types.ts';
-import { commitScript, deleteScript, deletionsFile, installScript, VERSION_MARK } from './runScripts.ts';
+import {
+  commitScript,
+  deleteScript,
+  deletionsFile,
+  FALLBACK_MARK,
+  installScript,
+  VERSION_MARK,
+} from './runScripts.ts';
 import type { Stopwatch } from './stopwatch.ts';
 import { builtTar, changeTar, repositoryTar } from './trees.ts';
 import type { Workspace } from './workspace.ts';
@@ -119,11 +126,11 @@ async function install(
     outputBytes: INSTALL_OUTPUT_BYTES,
     signal: context.signal,
   });
-  if (result.exitCode !== 0) return { failed: result, versions: [] };
-  const marks = result.stdout
-    .toString('utf8')
-    .split('\n')
-    .filter((line) => line.startsWith(VERSION_MARK));
+  const lines = result.stdout.toString('utf8').split('\n');
+  // A build that was killed for memory is none that the back end could not do: the fallback's layout is not kept.
+  if (result.exitCode !== 0 || (result.outOfMemory && lines.includes(FALLBACK_MARK)))
+    return { failed: result, versions: [] };
+  const marks = lines.filter((line) => line.startsWith(VERSION_MARK));
   return { failed: null, versions: marks.map((line) => line.slice(VERSION_MARK.length).trim()) };
 }
 

@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import type { IsoTime } from '../../domain/types.ts';
 import { readPkgInfo } from './legacyMetadata.ts';
 import type { ProjectMetadata } from './projectMetadata.ts';
-import { throwIfInfrastructure } from './storeContainer.ts';
+import { throwIfKilled, throwIfUndelivered } from './storeContainer.ts';
 import type { StoreContainer } from './storeContainer.ts';
 
 export interface MetadataBuildInput {
@@ -76,7 +76,8 @@ export async function buildMetadata(
   );
   const output = result.stderr.toString('utf8');
   if (result.exitCode !== 0) {
-    throwIfInfrastructure(output, "Building the project's metadata");
+    throwIfUndelivered(output, "Building the project's metadata");
+    throwIfKilled(result, "Building the project's metadata");
     return { ok: false, detail: `The project's metadata cannot be built: ${output.trim().slice(-1_500)}` };
   }
   const { name, dependencies, extras } = readPkgInfo(result.stdout.toString('utf8'), true);

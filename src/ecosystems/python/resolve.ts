@@ -196,7 +196,7 @@ async function dependenciesOf(
   const name = `metadata/${hashOf({ rules: COMPILE_RULES_VERSION, tree, base: runtime.base, runtime: runtime.runtimeVersion, cutoff, tools })}`;
   const known = await deps.records.read<Awaited<ReturnType<typeof buildMetadata>>>(name);
   const built =
-    known ??
+    (known?.ok === true ? known : null) ?? // a failed build is tried again
     (await session.use((container) =>
       buildMetadata(container, mirror.archive(candidate.baseCommit), {
         backend: project.backend,
@@ -206,8 +206,8 @@ async function dependenciesOf(
         backendCutoff: tools,
       }),
     ));
-  if (known === null) await deps.records.record(name, built);
   if (!built.ok) return built;
+  if (known === null) await deps.records.record(name, built);
   const named = ['test', 'tests', 'testing'].flatMap((extra) => expandExtra(extra, built.metadata));
   return {
     ok: true,

@@ -2,7 +2,7 @@
 import type { IsoTime, RejectionReason } from '../../domain/types.ts';
 import { parseLock } from './lock.ts';
 import type { LockEntry } from './lock.ts';
-import { throwIfInfrastructure } from './storeContainer.ts';
+import { throwIfKilled, throwIfUndelivered } from './storeContainer.ts';
 import type { StoreContainer } from './storeContainer.ts';
 
 /** Everything a resolution depends on. Its hash is the name under which the result is kept. */
@@ -54,7 +54,7 @@ export interface Attempt {
   readonly carriers: Readonly<Record<string, IsoTime>>;
 }
 
-/** Asks the resolver once. Throws Infra when its output speaks of network or disk. */
+/** Asks the resolver once. Throws Infra when its output speaks of network or disk, or when it was killed. */
 export async function compileOnce(
   container: StoreContainer,
   input: CompileInput,
@@ -71,7 +71,8 @@ export async function compileOnce(
   });
   if (result.exitCode === 0) return { ok: true, entries: parseLock(result.stdout.toString('utf8')) };
   const output = result.stderr.toString('utf8');
-  throwIfInfrastructure(output, 'Resolving requirements');
+  throwIfUndelivered(output, 'Resolving requirements');
+  throwIfKilled(result, 'Resolving requirements');
   return { ok: false, output };
 }
 

@@ -61,6 +61,9 @@ git update-ref HEAD "$(git commit-tree "$tree" -m base < /dev/null)"`;
 /** Last line of the install script's output when all went well: the versions that the installed project reports. */
 export const VERSION_MARK = 'repoforge-version:';
 
+/** Line of the install script's output when the installer failed and `setup.py develop` took its place. */
+export const FALLBACK_MARK = 'trying setup.py develop';
+
 /**
  * Makes the venv and installs the project, as the build user. The tree stays writable for the test user (umask 002), the
  * venv does not. A back-end from before editable wheels gets `setup.py develop`.
@@ -76,9 +79,10 @@ site=$(echo ${venv}/lib/python3*/site-packages)
 printf 'import site; site.addsitedir("${environment}")\\n' > "$site/repoforge-environment.pth"
 : > "$site/sitecustomize.py" # found before one of the tree, which an editable install would put on the path
 umask 002
-if ! ${install.length === 0 ? 'true' : '"$@"'}; then
-  if [ -f setup.py ]; then echo 'trying setup.py develop'; python setup.py -q develop --no-deps; else exit 1; fi
-fi
+code=0; ${install.length === 0 ? ':' : '"$@" || code=$?'}
+# an installer that was killed (128 + signal) says nothing about the back end
+if [ $code -ne 0 ] && { [ $code -ge 128 ] || [ ! -f setup.py ]; }; then exit $code; fi
+if [ $code -ne 0 ]; then echo '${FALLBACK_MARK}'; python setup.py -q develop --no-deps; fi
 chmod -R go-w ${venv}
 for file in "$site"/*.dist-info/METADATA *.egg-info/PKG-INFO src/*.egg-info/PKG-INFO; do
   [ -f "$file" ] && sed -n 's/^Version: */${VERSION_MARK} /p' "$file" | head -n 1

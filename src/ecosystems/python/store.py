@@ -4,10 +4,10 @@ with one JSON request on stdin and one JSON answer on stdout. It runs where the 
 renames are the file system's own. Requests: `realise`, `index`, `probe`, `prefetch`.
 
 Invariants: `envs/<key>` exists with its marker `envs/<key>.json` only when it is whole; every change happens under
-one `flock`, which the kernel frees when the container dies; what a dead attempt left is under a `.tmp-` name and goes
-with the next attempt; files are only ever added or deleted, never written in place, since they are shared.
+one `flock`, which the kernel frees when the container dies; what a dead attempt left is under a `.tmp-` or `.linking-`
+name and goes with the next attempt; files are only ever added or deleted, never written in place, since they are shared.
 """
-import fcntl, functools, hashlib, json, os, re, shutil, subprocess, sys, time, uuid
+import csv, fcntl, functools, hashlib, json, os, re, shutil, subprocess, sys, time, uuid
 
 request = json.load(sys.stdin)
 ROOT = request.get("root", "/store")
@@ -55,6 +55,13 @@ def walk_files(top):
         for name in names:
             yield os.path.join(folder, name)
 
+def run(command, **options):
+    """Runs a program to its end. One that was killed says nothing about the packages: that ends ours, too."""
+    done = subprocess.run(command, cwd="/tmp", capture_output=True, text=True, errors="replace", **options)
+    if done.returncode < 0:
+        sys.exit(command[0] + " was ended by signal " + str(-done.returncode))
+    return done
+
 # ---- installing -------------------------------------------------------------------------------------------------
 
 @timed
@@ -69,7 +76,7 @@ def install(target, cache, lock_file, offline):
         handle.write("setuptools<81\n")
     command += ["--build-constraints", constraints]
     environment = dict(os.environ, UV_CACHE_DIR=cache, UV_PYTHON_DOWNLOADS="never")
-    done = subprocess.run(command, cwd="/tmp", env=environment, capture_output=True, text=True, errors="replace")
+    done = run(command, env=environment)
     return done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
 # ---- pruning: delete-only, once per archive ---------------------------------------------------------------------
@@ -126,6 +133,7 @@ def doomed_folders(archive):
                 yield path
 
 def prune_archive(archive):
+    """May die half-way: an archive that the ledger does not name is pruned again."""
     full = sum(os.lstat(path).st_size for path in walk_files(archive))
     removed = files = 0
     doomed = list(doomed_folders(archive))
@@ -140,6 +148,12 @@ def prune_archive(archive):
             files += 1
             os.unlink(path)
     return {"fullBytes": full, "removedBytes": removed, "removedFiles": files}
+
+def drop_archive(path):
+    """In one step: half an archive would be installed as if it were whole."""
+    gone = os.path.dirname(os.path.dirname(path)) + "/.linking-gone-" + uuid.uuid4().hex
+    os.rename(path, gone)
+    shutil.rmtree(gone, ignore_errors=True)  # what stays goes with the next attempt
 
 def treatment(name):
     return "kept" if name in RULES["exceptions"] else RULES["version"]
@@ -166,7 +180,7 @@ def prune_cache(wanted):
             ledger[identity] = dict(counts, name=name, version=version, rule=rule)
             changed = True
         elif wanted.get(entry["name"]) == entry["version"] and entry["rule"] != treatment(entry["name"]):
-            shutil.rmtree(path)
+            drop_archive(path)
             del ledger[identity]
             changed = True
     if changed:
@@ -248,6 +262,67 @@ def fill(kind, target, lock_file, wanted):
             ok, text = install(target, CACHE, lock_file, True)
     return ok, text, origin
 
+# ---- is it whole? -------------------------------------------------------------------------------------------------
+
+def may_be_pruned(path):
+    *folders, name = path.split("/")
+    return (name.endswith(tuple(RULES["suffixes"])) or any(folder in RULES["folders"] for folder in folders)
+            or folders[:1] != [] and folders[0] in RULES["topLevelFolders"]
+            or any(folder in RULES["testFolders"] for folder in folders[1:]))
+
+@timed
+def stumps(top, kind):
+    """Distributions with files that their RECORD lists and that are not there in full, but for what pruning takes by rule."""
+    listed = {}  # by path: several may bring one file, and the last of them wins
+    for info in os.listdir(top):
+        match = re.fullmatch(r"(.+?)-([^-]+)\.dist-info", info)
+        if not match:
+            continue
+        owner = normal(match.group(1)), match.group(2)
+        tolerant = kind == "pruned" and treatment(owner[0]) != "kept"
+        with open(os.path.join(top, info, "RECORD"), newline="", encoding="utf-8", errors="surrogateescape") as handle:
+            for row in csv.reader(handle):
+                if row and not (tolerant and may_be_pruned(row[0])):
+                    owners, sizes = listed.setdefault(row[0], ([], set()))
+                    owners.append(owner)
+                    sizes.add(row[2] if len(row) > 2 else "")
+    found = {}
+    for path, (owners, sizes) in sorted(listed.items()):
+        if not is_there(os.path.join(top, path), sizes):
+            for owner in owners:
+                found[owner] = found.get(owner, ()) + (path,)
+    return found
+
+def is_there(path, sizes):
+    try:
+        return str(os.lstat(path).st_size) in sizes or "" in sizes
+    except FileNotFoundError:
+        return False
+
+def drop_distributions(broken):
+    locks = [open(path, "a+") for path in (ROOT + "/.resolve.lock", CACHE + "/.lock", FULL + "/.lock")]
+    for lock in locks:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # resolutions and builds of others take from these caches
+    for archives in (CACHE + "/archive-v0", FULL + "/archive-v0"):
+        for identity in os.listdir(archives) if os.path.isdir(archives) else []:
+            if distribution_of(archives + "/" + identity) in broken:
+                drop_archive(archives + "/" + identity)
+    for lock in locks:
+        lock.close()
+
+def fill_whole(kind, target, lock_file, wanted):
+    """Like fill, but what is installed is whole: archives that proved to be stumps are fetched again."""
+    ok, text, origin = fill(kind, target, lock_file, wanted)
+    broken = stumps(target, kind) if ok and wanted else {}
+    if broken:
+        drop_distributions(broken)
+        shutil.rmtree(target, ignore_errors=True)
+        ok, text, origin = fill(kind, target, lock_file, wanted)
+        # what a fresh copy lacks as well, its RECORD lists by mistake
+        if ok and not stumps(target, kind).items() <= broken.items():
+            sys.exit("Fresh copies are not whole: " + str(stumps(target, kind))[:1000])
+    return ok, text, origin
+
 # ---- describing an environment ------------------------------------------------------------------------------------
 
 @timed
@@ -306,16 +381,17 @@ def realise():
         for name in os.listdir(envs):
             if name.startswith(".tmp-"):
                 shutil.rmtree(os.path.join(envs, name), ignore_errors=True)
-        for name in os.listdir(CACHE):
-            if name.startswith(".linking-"):
-                shutil.rmtree(os.path.join(CACHE, name), ignore_errors=True)
+        for cache in (CACHE, FULL):
+            for name in os.listdir(cache):
+                if name.startswith(".linking-"):
+                    shutil.rmtree(os.path.join(cache, name), ignore_errors=True)
         temporary = envs + "/.tmp-" + request["key"][:16] + "-" + uuid.uuid4().hex[:8]
         if os.path.isdir(final):  # no marker: whoever made it died before it was whole
             os.rename(final, temporary + "-old")
             shutil.rmtree(temporary + "-old", ignore_errors=True)
         lock_file = write_lock()
         wanted = {normal(name): version for name, version in request["pins"].items()}
-        ok, text, origin = fill(kind, temporary, lock_file, wanted)
+        ok, text, origin = fill_whole(kind, temporary, lock_file, wanted)
         os.makedirs(temporary, exist_ok=True)  # an empty lock makes no folder
         lacking = sorted(set(wanted) - installed_names(temporary)) if ok else []
         if not ok or lacking:
@@ -335,6 +411,7 @@ def realise():
         write_json(final + ".index.json", index)
         os.chmod(temporary, 0o755)
         os.rename(temporary, final)
+        os.sync()  # no marker on the disk before the files that it vouches for
         write_json(marker, metadata)
         return dict(metadata, status="ok", served=False, index=index, steps=STEPS)
 
@@ -358,15 +435,15 @@ def probe():
     """Installs one package into a scratch folder and lists its files: does it carry a copy of somebody else?"""
     target = "/tmp/probe-" + uuid.uuid4().hex
     environment = dict(os.environ, UV_CACHE_DIR=FULL, UV_PYTHON_DOWNLOADS="never", UV_LINK_MODE="copy")
-    done = subprocess.run(["uv", "pip", "install", "--quiet", "--no-deps", "--target", target, "--python", "python3", request["requirement"]],
-                          cwd="/tmp", env=environment, capture_output=True, text=True, errors="replace")
+    done = run(["uv", "pip", "install", "--quiet", "--no-deps", "--target", target, "--python", "python3", request["requirement"]],
+               env=environment)
     if done.returncode != 0:
         return {"status": "failed", "output": (done.stdout + done.stderr)[-6000:]}
     module = request.get("module")
     if module:
         # It must still import on this Python and know editable installs, or the project cannot be installed with it.
         check = "import sys, importlib; sys.path.insert(0, sys.argv[1]); importlib.import_module(sys.argv[2]).build_editable"
-        done = subprocess.run(["python3", "-c", check, target, module], cwd="/tmp", capture_output=True, text=True, errors="replace")
+        done = run(["python3", "-c", check, target, module])
         if done.returncode != 0:
             return {"status": "failed", "output": done.stderr[-2000:]}
     return {"status": "ok", "paths": [os.path.relpath(path, target) for path in sorted(walk_files(target))]}

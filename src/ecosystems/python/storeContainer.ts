@@ -71,6 +71,7 @@ const STORE_ENV: Readonly<Record<string, string>> = {
   UV_PYTHON_DOWNLOADS: 'never',
   UV_LINK_MODE: 'hardlink',
   UV_NO_PROGRESS: '1',
+  UV_LOCK_TIMEOUT: String(25 * 60), // seconds; `gc` holds the caches for up to 20 minutes
   UV_HTTP_RETRIES: '6', // an index that is away for a minute costs a minute; uv's own three would cost the attempt
 };
 
@@ -109,9 +110,25 @@ function storeFailure(result: ExecResult): Error {
   });
 }
 
-/** Signs of a network, index or disk that failed, as uv words them: says nothing about the packages. */
-const INFRASTRUCTURE =
-  /error sending request|dns error|Connection (?:refused|reset)|connection closed|operation timed out|timed out|tls handshake|certificate|50[0234] (?:Internal|Bad|Service|Gateway)|429 Too Many|HTTP status server error|Could not connect|Failed to fetch:.*(?:error|status)|request or response body error|error decoding response body|error reading a body|Temporary failure in name resolution|Network is unreachable|No route to host/i;
+/**
+ * Signs of a network, index, lock or disk that failed, as uv 0.13 words them: they say nothing about the packages. A package
+ * that an index does not have "was not found in the package registry"; an HTTP error is about a file that it lists.
+ */
+const INFRASTRUCTURE = new RegExp(
+  [
+    'error sending request|dns error|Temporary failure in name resolution|Could not connect|tls handshake|certificate',
+    'Network is unreachable|No route to host|Connection (?:refused|reset)|connection closed|timed out|network timeout',
+    'HTTP status (?:client|server) error|50[0234] (?:Internal|Bad|Service|Gateway)|429 Too Many',
+    'lack of valid authentication credentials',
+    'request or response body error|error decoding response body|error reading a body',
+    // a body that ended early without saying so: a wheel's, a source archive's, a wheel's of which only the metadata was read
+    'I/O operation failed during extraction|Bad (?:un)?compressed size',
+    'failed to read tar data\\s+cause: unexpected end of file',
+    'Failed to read from zip file',
+    'Could not acquire lock|Failed to acquire lock|when waiting for lock',
+  ].join('|'),
+  'i',
+);
 
 /** Throws an infra failure when the installer's output speaks of network or disk; else returns. */
 export function throwIfInfrastructure(output: string, doing: string): void {
@@ -119,4 +136,18 @@ export function throwIfInfrastructure(output: string, doing: string): void {
     throw infraFailure(`${doing}: no space left on the store's disk.`, { type: FAILURE_TYPES.noDisk });
   }
   if (INFRASTRUCTURE.test(output)) throw infraFailure(`${doing}: ${output.trim().slice(-1_200)}`);
+}
+
+/** The same for answers that are kept for every campaign: nor does an archive that is not what the index promises say anything. */
+export function throwIfUndelivered(output: string, doing: string): void {
+  throwIfInfrastructure(output, doing);
+  if (/Hash mismatch for/.test(output)) throw infraFailure(`${doing}: ${output.trim().slice(-1_200)}`);
+}
+
+const KILLED = new Set([128 + 9, 128 + 15]); // a program that crashes by itself gets other signals
+
+/** Throws an infra failure when a program was killed, or something that it ran was killed for memory. */
+export function throwIfKilled(result: ExecResult, doing: string): void {
+  if (!result.outOfMemory && !KILLED.has(result.exitCode ?? 0)) return;
+  throw infraFailure(`${doing} was killed${result.outOfMemory ? ' for memory' : ''}.`);
 }

@@ -177,6 +177,21 @@ describe('the package store', () => {
     expect(await world.inStore('ls -A /store/envs | grep -c "^.tmp-" || true')).toBe('0');
   });
 
+  test('fetches a package again of which the cache has only a part, and makes no environment of the part', async () => {
+    const file = '_pytest/fixtures.py';
+    await world.inStore(`rm /store/cache*/archive-v0/*/${file}; ! ls /store/cache*/archive-v0/*/${file}`);
+    for (const variant of ['pruned', 'full'] as const) {
+      const spec = await world.spec(lockText, { pruneRules: `1;keep=none-part-${variant}` });
+      const made = await world.environments.realise(spec, variant, world.context);
+      expect(made).toMatchObject({ ok: true, served: false, copiedFiles: 0 });
+      const area = variant === 'pruned' ? 'envs' : 'envs-full';
+      expect(await world.inStore(`ls /store/${area}/${made.key}/${file}`)).toMatch(/fixtures\.py$/);
+    }
+    expect(await world.inStore('ls -A /store/cache /store/cache-full | grep -c "^.linking-" || true')).toBe(
+      '0',
+    );
+  });
+
   test('prunes third-party tests and build leftovers from cache and environment alike, and keeps them in the full variant', async () => {
     const spec = await world.spec(lockText);
     const pruned = await world.environments.realise(spec, 'pruned', world.context);
