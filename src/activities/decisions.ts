@@ -108,6 +108,7 @@ export function createDecisionActivities(deps: DecisionDeps): Decisions {
         if (request.pool === null || decision.kind === 'reject') return nothing;
         const proven = proveCanaries({
           after: await run(request.first.after),
+          beforeWithPool: await run(request.runs.before),
           afterWithPool: await run(request.runs.after),
           planted: await planted(request.pool),
         });
@@ -135,6 +136,7 @@ export function createDecisionActivities(deps: DecisionDeps): Decisions {
           befores,
           afters,
           plantedByRun: { befores: await plantedIn(befores), afters: await plantedIn(afters) },
+          proven: request.proven === null ? [] : await store.getJson<readonly Canary[]>(request.proven),
           changedTestFiles: (await store.getJson<Candidate>(request.candidate)).testFiles,
         });
         if (final.kind === 'reject') return { ok: false, rejection: final.rejection, tryNextCutoff: false };

@@ -81,19 +81,21 @@ function resultsOf(record: RunRecord, stem: string): ReadonlyMap<string, TestRes
 /**
  * The canaries worth planting: with all of `planted` in place under gold (`afterWithPool`), each failed in every
  * parametrisation that its twin passed in, cost no more than its twin plus a second, and left its file's other results
- * as they were in `after`. One changed result in a file drops all canaries of that file. A spare is for a twin without others.
+ * as they were in `after`, and on the base (`beforeWithPool`) none passed beside its twin. One changed result in a file drops all canaries of that file. A spare is for a twin without others.
  */
 export function proveCanaries(input: {
   readonly after: RunRecord;
+  readonly beforeWithPool: RunRecord;
   readonly afterWithPool: RunRecord;
   readonly planted: readonly PlantedCanary[];
 }): readonly Canary[] {
-  const { after, afterWithPool, planted } = input;
+  const { after, beforeWithPool, afterWithPool, planted } = input;
   if (after.outcome !== 'completed' || afterWithPool.outcome !== 'completed') return [];
   const changed = changedFiles(after, afterWithPool, planted);
   const proven = planted
     .filter((one) => !changed.has(one.canary.file) && !strays(afterWithPool, planted, one))
     .filter((one) => failsAsItShould(afterWithPool, one))
+    .filter((one) => !observe(beforeWithPool, planted, one).passedWithTwin)
     .map((one) => one.canary);
   const covered = new Set(proven.filter(({ spare }) => spare !== true).map(({ twin }) => twin));
   return proven.filter(({ spare, twin }) => spare !== true || !covered.has(twin));

@@ -1,6 +1,6 @@
 /** The last decision of validation: from all runs of a candidate to an instance, or to a typed rejection. Pure. */
 import type { Rejection, RejectionReason } from './types.ts';
-import type { PlantedCanary, RunRecord } from './runs.ts';
+import type { Canary, PlantedCanary, RunRecord } from './runs.ts';
 import type { Grade } from './verdicts.ts';
 import type { FirstDecision } from './validation.ts';
 import { canaryTamper, withoutCanaries } from './canaries.ts';
@@ -20,6 +20,8 @@ export interface FinalInput {
     readonly befores: readonly (readonly PlantedCanary[])[];
     readonly afters: readonly (readonly PlantedCanary[])[];
   };
+  /** Of the whole pool, which the second runs bear, only these are evidence. */
+  readonly proven: readonly Canary[];
   /** Files that the test patch changes: there, health and before are different tests. */
   readonly changedTestFiles: readonly string[];
 }
@@ -54,12 +56,14 @@ export function decideFinal(
   if (shaky.length > 0) return no('flaky', `FAIL_TO_PASS wavers between runs: ${shaky.join(', ')}`);
   const failToPass = first.failToPass;
   const passToPass = first.passToPass.filter((id) => !wavering.has(id));
-  const gradeOf = (record: RunRecord, planted: readonly PlantedCanary[]) =>
-    gradeRun({ failToPass, passToPass, record, planted });
-  const nops = befores.map((record, index) => gradeOf(record, plantedByRun.befores[index] ?? []));
-  const golds = afters.map((record, index) => gradeOf(record, plantedByRun.afters[index] ?? []));
+  const evidence = (planted: readonly PlantedCanary[] = []): readonly PlantedCanary[] =>
+    planted.map((one) => (isProven(one, input.proven) ? one : { ...one, absent: true }));
+  const gradeOf = (record: RunRecord, planted: readonly PlantedCanary[] | undefined) =>
+    gradeRun({ failToPass, passToPass, record, planted: evidence(planted) });
+  const nops = befores.map((record, index) => gradeOf(record, plantedByRun.befores[index]));
+  const golds = afters.map((record, index) => gradeOf(record, plantedByRun.afters[index]));
   const accused = befores.findIndex(
-    (record, index) => canaryTamper(record, plantedByRun.befores[index] ?? []) !== null,
+    (record, index) => canaryTamper(record, evidence(plantedByRun.befores[index])) !== null,
   );
   if (accused !== -1)
     return no('nop_tampered', `The canaries accuse the unchanged base in run ${accused + 1}.`);
@@ -81,6 +85,9 @@ export function decideFinal(
     gold,
   };
 }
+
+const isProven = ({ canary }: PlantedCanary, proven: readonly Canary[]): boolean =>
+  proven.some(({ prefix, source }) => prefix === canary.prefix && source === canary.source);
 
 function describe(grade: Grade | undefined): string {
   if (grade === undefined) return 'it was not run';

@@ -3,10 +3,8 @@ import { join } from 'node:path';
 
 /** What the kernel counted for one container. */
 export interface MemoryFacts {
-  /** Processes that the kernel killed for memory since the container started: the container's own, or the host's lack of it. */
+  /** Processes that the kernel killed for memory since the container started. */
   readonly oomKills: number;
-  /** How often the container's own limit was reached. */
-  readonly limitHits: number;
   readonly peakBytes: number | null;
 }
 
@@ -19,7 +17,7 @@ const hostDirectories = (id: string): readonly string[] => [
   `/sys/fs/cgroup/machine.slice/libpod-${id}.scope`,
 ];
 
-const V1_FILES = ['memory.oom_control', 'memory.max_usage_in_bytes', 'memory.failcnt'] as const;
+const V1_FILES = ['memory.oom_control', 'memory.max_usage_in_bytes'] as const;
 const V2_FILES = ['memory.events', 'memory.peak'] as const;
 
 /** Prints the same files from inside a container, whatever cgroup version it has. */
@@ -33,9 +31,8 @@ export const MEMORY_FACTS_COMMAND: readonly string[] = [
 export function parseMemoryFacts(text: string): MemoryFacts | null {
   const kills = /^oom_kill (\d+)$/m.exec(text)?.[1];
   if (kills === undefined) return null;
-  const [peak, failures] = [...text.matchAll(/^(\d+)$/gm)].map(([number]) => Number(number)); // v2 has no such second file
-  const limitHits = failures ?? Number(/^oom (\d+)$/m.exec(text)?.[1] ?? 0);
-  return { oomKills: Number(kills), limitHits, peakBytes: peak ?? null };
+  const peak = /^(\d+)$/m.exec(text)?.[1];
+  return { oomKills: Number(kills), peakBytes: peak === undefined ? null : Number(peak) };
 }
 
 /** Reads the facts on the host without a call to the daemon; null where the host does not show them (remote daemon). */

@@ -23,7 +23,7 @@ export function createSandbox(deps: {
 }): Sandbox {
   const { container, log } = deps;
   const short = container.id.slice(0, 12);
-  let known: Pick<MemoryFacts, 'oomKills' | 'limitHits'> = { oomKills: 0, limitHits: 0 };
+  let knownOomKills = 0;
 
   const memoryFacts = async (): Promise<MemoryFacts | null> => {
     const onHost = await readHostMemoryFacts(container.id);
@@ -37,15 +37,10 @@ export function createSandbox(deps: {
 
   const exec = async (command: readonly string[], options: ExecOptions): Promise<ExecResult> => {
     const { killed, restarted, ...raw } = await execInContainer(deps, command, options);
-    const { oomKills, limitHits } = (await memoryFacts()) ?? known;
+    const oomKills = (await memoryFacts())?.oomKills ?? 0;
     // A restarted container has a new cgroup that counts from zero.
-    const killedForMemory = !restarted && oomKills > known.oomKills;
-    const outOfMemory = killedForMemory && limitHits > known.limitHits;
-    known = { oomKills, limitHits };
-    if (killedForMemory && !outOfMemory)
-      throw infraFailure(
-        `The host ran out of memory when asked to run ${command[0] ?? 'nothing'} in container ${short}: the kernel killed a process that was within its container's limit. Fewer slots (REPOFORGE_SANDBOX_SLOTS) need less.`,
-      );
+    const outOfMemory = restarted ? false : oomKills > knownOomKills;
+    knownOomKills = oomKills;
     if (killed === 'signal') throw abortReason(options.signal);
     return { ...raw, timedOut: killed === 'deadline', outOfMemory };
   };

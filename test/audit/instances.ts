@@ -85,7 +85,8 @@ async function validate(deps: Dependencies, ref: ArtefactRef): Promise<Validated
     patch: candidate.patch,
     canaries: await store.putJson(planted),
   });
-  const proven = proveCanaries({ after, afterWithPool, planted });
+  const beforeWithPool = await run({ kind: 'before', patch: null, canaries: await store.putJson(planted) });
+  const proven = proveCanaries({ after, beforeWithPool, afterWithPool, planted });
   const usage = { requests: 0, promptTokens: 0, cachedPromptTokens: 0, completionTokens: 0, usd: null };
   const row = await composeRow(store, {
     candidate: ref,

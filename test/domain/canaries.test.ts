@@ -9,8 +9,9 @@ const one = planted(A, 'test_x', 'test_x_more');
 const after = runRecord({ [`${A}::test_x`]: 'p', [`${A}::test_y`]: 'p', 'tests/test_b.py::t': 'p' });
 const withPool = (more: Readonly<Record<string, Short | TestResult>>) =>
   runRecord({ [`${A}::test_x`]: 'p', [`${A}::test_y`]: 'p', 'tests/test_b.py::t': 'p', ...more });
+const beforeWithPool = runRecord({ [`${A}::test_x`]: 'f', [`${A}::test_x_more`]: 'f' });
 const proven = (more: Readonly<Record<string, Short | TestResult>>, canaries = [one]) =>
-  proveCanaries({ after, afterWithPool: withPool(more), planted: canaries }).length;
+  proveCanaries({ after, beforeWithPool, afterWithPool: withPool(more), planted: canaries }).length;
 
 const C = `${A}::test_x_more`;
 const slow = result('failed', { durationMs: 1_500 });
@@ -30,12 +31,26 @@ test.each(rows)('a canary that %s is proven or not', (_what, more, count) => {
   expect(proven(more)).toBe(count);
 });
 
+test('a canary that passes beside its twin on the base is not proven: it would accuse whoever changes nothing', () => {
+  const prove = (before: Readonly<Record<string, Short>>) =>
+    proveCanaries({
+      after,
+      beforeWithPool: runRecord(before),
+      afterWithPool: withPool({ [C]: 'f' }),
+      planted: [one],
+    }).length;
+  expect(prove({ [`${A}::test_x`]: 'p', [C]: 'p' })).toBe(0);
+  expect(prove({ [`${A}::test_x`]: 'f', [C]: 'p' })).toBe(1);
+  expect(prove({ [`${A}::test_x`]: 'p', [C]: 'f' })).toBe(1);
+});
+
 test('a parametrised canary must fail in every parametrisation that its twin has', () => {
   const base = { [`${A}::t[1]`]: 'p', [`${A}::t[2]`]: 'p' } as const;
   const canary = planted(A, 't', 't_more');
   const prove = (more: Readonly<Record<string, Short>>) =>
     proveCanaries({
       after: runRecord(base),
+      beforeWithPool,
       afterWithPool: runRecord({ ...base, ...more }),
       planted: [canary],
     }).length;
@@ -48,12 +63,12 @@ test('a spare is proven only where no other of its twin is', () => {
   const spare = planted(A, 'test_x', 'test_x_spare', { spare: true });
   const S = `${A}::test_x_spare`;
   const prove = (more: Readonly<Record<string, Short>>) =>
-    proveCanaries({ after, afterWithPool: withPool(more), planted: [one, spare] });
+    proveCanaries({ after, beforeWithPool, afterWithPool: withPool(more), planted: [one, spare] });
   expect(prove({ [C]: 'f', [S]: 'f' })).toEqual([one.canary]);
   expect(prove({ [C]: 'p', [S]: 'f' })).toEqual([spare.canary]);
 });
 
 test('nothing is proven by a run that did not end', () => {
   const afterWithPool = runRecord({ [C]: 'f' }, { outcome: 'timeout' });
-  expect(proveCanaries({ after, afterWithPool, planted: [one] })).toEqual([]);
+  expect(proveCanaries({ after, beforeWithPool, afterWithPool, planted: [one] })).toEqual([]);
 });

@@ -180,6 +180,7 @@ const final = (more: Partial<FinalInput> = {}) =>
     befores: [runRecord(nopTests), runRecord(nopTests), runRecord({ ...nopTests, [C]: 'f' })],
     afters: [runRecord(goldTests), runRecord(goldTests), runRecord({ ...goldTests, [C]: 'f' })],
     plantedByRun: { befores: [[], [], [canary]], afters: [[], [], [canary]] },
+    proven: [canary.canary],
     changedTestFiles: [A],
     ...more,
   });
@@ -198,6 +199,15 @@ test('six agreeing runs make an instance: nop 0, gold 1, canaries in no list', (
     nop: { resolved: 0 },
     gold: { resolved: 1, commandResolved: 1 },
   });
+});
+
+test('of the whole pool only what was proven accuses', () => {
+  const befores = [runRecord(nopTests), runRecord({ ...nopTests, [C]: 'p' }), runRecord(nopTests)];
+  const afters = [runRecord(goldTests), runRecord({ ...goldTests, [C]: 'p' }), runRecord(goldTests)];
+  const pool = [[], [canary], []];
+  const runs = { befores, afters, plantedByRun: { befores: pool, afters: pool } };
+  expect(final({ ...runs, proven: [] })).toMatchObject({ kind: 'accept', gold: { resolved: 1 } });
+  expect(final(runs)).toMatchObject({ kind: 'reject', rejection: { reason: 'nop_tampered' } });
 });
 
 test('a test that wavers under gold is quarantined', () => {
