@@ -81,7 +81,8 @@ function resultsOf(record: RunRecord, stem: string): ReadonlyMap<string, TestRes
 /**
  * The canaries worth planting: with all of `planted` in place under gold (`afterWithPool`), each failed in every
  * parametrisation that its twin passed in, cost no more than its twin plus a second, and left its file's other results
- * as they were in `after`, and on the base (`beforeWithPool`) none passed beside its twin. One changed result in a file drops all canaries of that file. A spare is for a twin without others.
+ * as they were in `after`, and on the base (`beforeWithPool`) none passed beside its twin. One changed result in a file
+ * drops all canaries of that file.
  */
 export function proveCanaries(input: {
   readonly after: RunRecord;
@@ -92,13 +93,11 @@ export function proveCanaries(input: {
   const { after, beforeWithPool, afterWithPool, planted } = input;
   if (after.outcome !== 'completed' || afterWithPool.outcome !== 'completed') return [];
   const changed = changedFiles(after, afterWithPool, planted);
-  const proven = planted
+  return planted
     .filter((one) => !changed.has(one.canary.file) && !strays(afterWithPool, planted, one))
     .filter((one) => failsAsItShould(afterWithPool, one))
     .filter((one) => !observe(beforeWithPool, planted, one).passedWithTwin)
     .map((one) => one.canary);
-  const covered = new Set(proven.filter(({ spare }) => spare !== true).map(({ twin }) => twin));
-  return proven.filter(({ spare, twin }) => spare !== true || !covered.has(twin));
 }
 
 /** A canary in a class that other modules inherit shows up there too, where grading would take it for a test. */

@@ -53,8 +53,6 @@ export interface Canary {
   readonly twin: string | null;
   /** Node id prefix up to the function's name, e.g. `tests/test_a.py::TestB::`. */
   readonly prefix: string;
-  /** True for one that its form gives away: worth planting only where no other of its twin is proven. */
-  readonly spare?: boolean;
 }
 
 export interface PlantedCanary {

@@ -59,15 +59,6 @@ test('a parametrised canary must fail in every parametrisation that its twin has
   expect(prove({ [`${A}::t_more[1]`]: 'f' })).toBe(0);
 });
 
-test('a spare is proven only where no other of its twin is', () => {
-  const spare = planted(A, 'test_x', 'test_x_spare', { spare: true });
-  const S = `${A}::test_x_spare`;
-  const prove = (more: Readonly<Record<string, Short>>) =>
-    proveCanaries({ after, beforeWithPool, afterWithPool: withPool(more), planted: [one, spare] });
-  expect(prove({ [C]: 'f', [S]: 'f' })).toEqual([one.canary]);
-  expect(prove({ [C]: 'p', [S]: 'f' })).toEqual([spare.canary]);
-});
-
 test('nothing is proven by a run that did not end', () => {
   const afterWithPool = runRecord({ [C]: 'f' }, { outcome: 'timeout' });
   expect(proveCanaries({ after, beforeWithPool, afterWithPool, planted: [one] })).toEqual([]);

@@ -1,15 +1,8 @@
 """Makes a pool of canaries for test files: copies of their own tests with one assertion made false.
 
-Where an assertion compares with a literal, the literal is exchanged within a group whose every member would have been
-exchanged for the others: neighbouring digits, texts that the file expects, words of a text. By secret choice, and by preference
-so that whether literal and assertion occur elsewhere in the file or in the base's says the same of both. Else the assertion is
-inverted, as many negated ones as others where there are both. Where another literal that it hangs on is changed, which may
-leave it true, an inverted copy is made to spare. Tests that the change adds or edits come first: their text is not in the
-base's commit.
-
-What still tells two copies apart: what they mean (a forger who knows the right answer, or the language of a text); in a test
-that stands in the base as it is, the base's text, which every author of a patch has; in an edited test the same, where no
-assertion is new; of an inverted one, that people negate more rarely than not.
+Where an assertion compares with a literal, the literal is changed, by preference into another one of the file: which of two
+such tests is right cannot be told from their form. Else the assertion is inverted. Tests that the change adds or edits come
+first: their upstream text is not in the base's commit, so nothing in the sandbox says which of two copies is theirs.
 
 Runs inside the sandbox on the base system's own Python (3.9 or later), with the standard library alone, before any test.
 Reads a JSON list of paths (relative to the working directory) on standard input, writes a JSON list of canaries on
@@ -17,12 +10,10 @@ standard output. A file that cannot be read or parsed has no canaries; that is n
 """
 
 import ast
-import collections
 import functools
 import hashlib
 import json
 import os
-import random
 import re
 import subprocess
 import sys
@@ -33,19 +24,9 @@ FEW_PER_FILE = 2  # in all but the first files, which are those of the change
 FIRST_FILES = 4
 IN_ALL = 64  # the run that proves them plants them all
 VARIANTS = 2  # of a test of the change: one more to guess among
-LAST_ASSERTIONS = 6  # of a test, in which an edit is looked for
-LAST_LITERALS = 4  # of an assertion
-TRIED = 16  # texts in place of one
-MANY = 3  # not counted further
 PLACES = 12
 NAMES = 4
 PLACEHOLDER = "@@NAME@@"
-# Never a seed that could be worked out: this script is public, and would tell which copy it made of which.
-SECRET = random.SystemRandom()
-
-# How well an edit hides: the lower the better.
-EVEN, PRESENT, UNEVEN = range(3)
-EXCHANGED, ALTERED, ELSEWHERE, INVERTED = range(4)
 
 INVERSE = {}
 for one, other in [
@@ -115,22 +96,16 @@ class Base:
     def paths(self, *arguments):
         return {os.fsdecode(one) for one in self.git(*arguments).split(b"\0") if one}
 
-    def text_of(self, path):
-        """The base's text of a file that is not as it was; None for one that is."""
-        if path not in self.tracked:
-            return ""
-        return self.git("show", "HEAD:" + path).decode("utf-8-sig", "replace") if path in self.modified else None
-
-
-def is_old_in(text, path):
-    """Whether a test stands in the base's text as it stands now: a function of the test."""
-    if text is None:
-        return lambda test: True
-    try:
-        old = {(one.prefix, ast.unparse(one.node)) for one in tests_in(ast.parse(text), path)}
-    except (SyntaxError, ValueError):
-        old = set()
-    return lambda test: (test.prefix, ast.unparse(test.node)) in old
+    def is_old(self, path):
+        """Whether a test stands in the base as it stands now: a function of the test."""
+        if path in self.tracked and path not in self.modified:
+            return lambda test: True
+        try:
+            text = self.git("show", "HEAD:" + path).decode("utf-8-sig") if path in self.tracked else ""
+            old = {(one.prefix, ast.unparse(one.node)) for one in tests_in(ast.parse(text), path)}
+        except (SyntaxError, ValueError):
+            old = set()
+        return lambda test: (test.prefix, ast.unparse(test.node)) in old
 
 
 def canaries_of(path, base):
@@ -147,23 +122,21 @@ def canaries_of(path, base):
     lines = re.split(r"\r\n|\r|\n", text)
     tree = ast.parse(text)
     candidates = list(tests_in(tree, path))
-    old_text = base.text_of(path)
-    is_old = is_old_in(old_text, path)
+    is_old = base.is_old(path)
     taken = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
     file = File(path, text, lines, tree, taken, candidates)
-    file.count_also(old_text)
     made = [(test, falsified(test, file)) for test in candidates]
     of_change = [variants for test, variants in made if variants and not is_old(test)]
     others = [variants[0] for test, variants in made if variants and is_old(test)]
-    chosen = best([variants[0] for variants in of_change], PER_FILE)
+    chosen = spread([variants[0] for variants in of_change], PER_FILE)
     chosen += [variants[1] for variants in of_change if variants[0] in chosen and len(variants) > 1][: PER_FILE - len(chosen)]
     # Parametrised tests cost one canary run per parameter: only where there are too few others.
-    chosen += best([one for one in others if not one["parametrised"]], PER_FILE - len(chosen))
-    chosen += best([one for one in others if one["parametrised"]], PER_FILE - len(chosen))
+    chosen += spread([one for one in others if not one["parametrised"]], PER_FILE - len(chosen))
+    chosen += spread([one for one in others if one["parametrised"]], PER_FILE - len(chosen))
     if not chosen and candidates:
         chosen = [one for one in [plainly_failing(candidates[len(candidates) // 2], file)] if one]
     for one in chosen:
-        del one["parametrised"], one["rank"], one["negated"]
+        one.pop("parametrised")
     return chosen
 
 
@@ -177,36 +150,7 @@ class File:
         self.tree = tree
         self.taken = taken
         self.tests = tests
-        # Counts of what stands in it: whoever reads the planted file may count, too.
-        self.expected = collections.Counter()
-        self.constants = collections.Counter()
-        self.statements = collections.Counter()
-        self.words = {}
-        self.tokens = tokens_of(text)
-        self.count(tree, lines)
-
-    def count(self, tree, lines):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant):
-                self.constants[key_of(node.value)] += 1
-            elif isinstance(node, (ast.Assert, ast.Expr, ast.Assign)):
-                self.statements[squeezed(source_of(node, lines))] += 1
-                for one in literals_of(node) if is_assertion(node) else ():
-                    self.expected[key_of(one.value)] += 1
-                    word = source_of(one, lines)
-                    if stands_for(word, one.value):
-                        self.words[word] = one.value
-
-    def count_also(self, old_text):
-        """The base's text of the file counts as well: it tells what an edited test asserted before."""
-        words = dict(self.words)
-        try:
-            if old_text:
-                self.count(ast.parse(old_text), re.split(r"\r\n|\r|\n", old_text))
-                self.tokens += tokens_of(old_text)
-        except (SyntaxError, ValueError):
-            pass
-        self.words = words
+        self.literals = [constant for test in tests for constant in literals_of(last_assertion(test.node))]
 
 
 class Test:
@@ -254,22 +198,6 @@ def spread(items, count):
     return [items[(index * len(items)) // count] for index in range(count)]
 
 
-def best(canaries, count):
-    """At most `count`: those that hide best first. Inverted ones of both directions alike, else only where there is no other."""
-    chosen = []
-    for rank in sorted({one["rank"] for one in canaries}):
-        alike = [one for one in canaries if one["rank"] == rank]
-        if rank[-1] == INVERTED:
-            plain, negated = ([one for one in alike if one["negated"] is kind] for kind in (False, True))
-            pairs = zip(SECRET.sample(plain, len(plain)), SECRET.sample(negated, len(negated)))
-            both = [one for pair in pairs for one in SECRET.sample(pair, 2)]
-            chosen += both[: count - len(chosen)]
-            if chosen:
-                continue
-        chosen += spread(alike, count - len(chosen))
-    return chosen
-
-
 def falsified(test, file):
     """Canaries of one test, the hardest to tell from it first; none when a copy of it may pass or fail by chance."""
     node, lines = test.node, file.lines
@@ -279,122 +207,21 @@ def falsified(test, file):
     # A name of its own in the body would be found twice by whoever looks for it.
     if any(isinstance(one, (ast.Yield, ast.YieldFrom, ast.Global, ast.Nonlocal)) for one in ast.walk(node)):
         return []
-    targets = assertions(node)
-    if not targets or UNSTEADY.search(ast.unparse(node)):
+    target = last_assertion(node)
+    if target is None or UNSTEADY.search(ast.unparse(node)):
         return []
     if not alone_on_its_lines(node, first_line(node), lines):
         return []
-    ranked = ranked_edits(test, targets[-LAST_ASSERTIONS:], file)
+    edits = [one for one in (other_literal(target, file), inverted(target, lines)) if one]
     parametrised = any(PARAMETRIZE.search(one) for one in decorators)
-    negated = is_negated(targets[-1])
-    made = []
-    for rank, edits in ranked[:1]:
-        made += [copy_of(test, file, edit, parametrised, rank) for edit in edits[:VARIANTS]]
-    # Another literal there may leave the assertion true.
-    unsure = made and made[0] and made[0]["rank"][1] == ELSEWHERE
-    spares = [(rank, edits) for rank, edits in ranked if unsure and rank[1] == INVERTED]
-    for rank, edits in spares[:1]:
-        spare = copy_of(test, file, edits[0], parametrised, rank)
-        made = made[:1] + ([{**spare, "spare": True}] if spare else [])
-    return [{**one, "negated": negated} for one in made if one]
-
-
-def ranked_edits(test, statements, file):
-    """Pairs of a rank and edits of one place, the best first. Edits of two places would show the test: it is near to all."""
-    body = collections.Counter(key_of(one.value) for one in ast.walk(test.node) if isinstance(one, ast.Constant))
-    groups = {}
-
-    def add(edit, rank):
-        groups.setdefault(rank, {}).setdefault(edit[0], []).append(edit)
-
-    for statement in statements:
-        expected = literals_of(statement)[:LAST_LITERALS]
-        # Of what is negated, another literal says nothing: it would stay true.
-        behind = () if is_negated(statement) else literals_behind(statement, test.node)
-        elsewhere = [(holder, one) for holder, one in behind if one not in expected]
-        for holder, constant in [(statement, one) for one in expected] + elsewhere[-LAST_LITERALS:]:
-            was = marks(holder, constant, None, body, file)
-            for kind, text in others_of(constant, file):
-                edit = span_of(constant), text
-                level = shown(was, marks(holder, constant, edit, body, file))
-                if constant in expected:
-                    add(edit, (level, kind))
-                elif ast.literal_eval(text) != 0:  # a step of 0 may never end
-                    add(edit, (level, ELSEWHERE))
-        edit = inverted(statement, file.lines)
-        if edit and statement is statements[-1]:
-            level = shown([occurs(statement, None, file)], [occurs(statement, edit, file)])
-            add(edit, (max(level, PRESENT), INVERTED))
-    ranked = [(rank, SECRET.choice(list(groups[rank].values()))) for rank in sorted(groups)]
-    return [(rank, SECRET.sample(edits, len(edits))) for rank, edits in ranked]
-
-
-def literals_behind(statement, node):
-    """Other literals that an assertion hangs on, each with its statement: its own, and those assigned to the names in it."""
-    names = {one.id for one in ast.walk(statement) if isinstance(one, ast.Name)}
-    for holder in node.body[: node.body.index(statement)] + [statement]:
-        if holder is statement or isinstance(holder, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id in names for target in holder.targets
-        ):
-            asserted = holder.test if isinstance(holder, ast.Assert) else holder.value  # never the message
-            for one in ast.walk(asserted):
-                if isinstance(one, ast.Constant) and type(one.value) in (int, float, str, bytes, bool):
-                    yield holder, one
-
-
-def marks(statement, constant, edit, body, file):
-    """What counting says of a literal besides where it stands: is it expected, in the file, in the test; its words; its assertion."""
-    text = source_of(constant, file.lines)
-    own, key = (1, key_of(constant.value)) if edit is None else (0, key_of(ast.literal_eval(edit[1])))
-    here = tokens_of(text)
-    words = sum(file.tokens[one] > here[one] for one in tokens_of(text if edit is None else edit[1]))
-    counts = [min(count[key] - own, MANY) for count in (file.expected, file.constants, body)]
-    return [*counts, words, occurs(statement, edit, file)]
-
-
-def shown(was, now):
-    """How much the counts of two copies say of them: nothing, only how often, or which of them occurs at all."""
-    if was == now:
-        return EVEN
-    return PRESENT if all((a > 0) == (b > 0) for a, b in zip(was, now)) else UNEVEN
-
-
-def tokens_of(text):
-    return collections.Counter(re.findall(r"[^\W\d]\w*", text))
-
-
-def occurs(statement, edit, file):
-    """How often the assertion, edited or as it is, stands elsewhere, too."""
-    if edit is None:
-        return min(file.statements[squeezed(source_of(statement, file.lines))] - 1, MANY)
-    (start, end), text = edit
-    whole = span_of(statement)
-    around = text_between((whole[0], start), file.lines), text_between((end, whole[1]), file.lines)
-    return min(file.statements[squeezed(text.join(around))], MANY)
-
-
-def squeezed(text):
-    return " ".join(text.split())
-
-
-def key_of(value):
-    return type(value), value
-
-
-def is_negated(statement):
-    if isinstance(statement, ast.Assert):
-        test = statement.test
-        return isinstance(test, ast.UnaryOp) or isinstance(test, ast.Compare) and isinstance(
-            test.ops[0], (ast.NotEq, ast.NotIn, ast.IsNot)
-        )
-    return re.search(r"Not|False", statement.value.func.attr) is not None
+    return [one for one in (copy_of(test, file, edit, parametrised) for edit in edits[:VARIANTS]) if one]
 
 
 def first_line(node):
     return min([node.lineno] + [one.lineno for one in node.decorator_list])
 
 
-def copy_of(test, file, edit, parametrised, rank):
+def copy_of(test, file, edit, parametrised):
     """The test under another name with one edit: (start, end, text), places being (line, column in bytes)."""
     node = test.node
     start = first_line(node)
@@ -407,10 +234,10 @@ def copy_of(test, file, edit, parametrised, rank):
             break
     else:
         return None
-    return finish(test, copied, file, parametrised, rank, test.prefix + node.name)
+    return finish(test, copied, file, parametrised, test.prefix + node.name)
 
 
-def finish(test, copied, file, parametrised, rank, twin):
+def finish(test, copied, file, parametrised, twin):
     names = names_like(test, file)
     if not names:
         return None
@@ -431,8 +258,6 @@ def finish(test, copied, file, parametrised, rank, twin):
         "twin": twin,
         "prefix": test.prefix,
         "parametrised": parametrised,
-        "rank": rank,
-        "negated": None,
     }
     if twin is not None and may_swap(test, file):
         canary["swapLine"] = test.node.lineno
@@ -470,14 +295,19 @@ def may_swap(test, file):
     return not any(NAMED.search(one) for one in around)
 
 
-def assertions(node):
-    """Statements of the function's own body that assert, until something can leave the function."""
-    found = []
+def last_assertion(node):
+    """The last statement of the function's own body that asserts, when nothing before it can leave the function."""
+    found = None
     for statement in node.body:
-        if isinstance(statement, ast.Raise) or any(isinstance(one, ast.Return) for one in walk_same_function(statement)):
+        if isinstance(statement, (ast.Return, ast.Raise)):
             break
         if is_assertion(statement):
-            found.append(statement)
+            found = statement
+    if found is None:
+        return None
+    before = node.body[: node.body.index(found)]
+    if any(isinstance(inner, ast.Return) for one in before for inner in walk_same_function(one)):
+        return None
     return found
 
 
@@ -512,19 +342,16 @@ def alone_on_its_lines(node, start, lines):
 
 
 def compared(statement):
-    """Sides of an assertion that something equals, is or is in something, in which another literal would make it false."""
+    """The two sides of an assertion that something equals something; none for any other."""
     if isinstance(statement, ast.Assert):
         test = statement.test
-        if not isinstance(test, ast.Compare) or len(test.ops) != 1:
-            return []
-        sides, how = [test.left, test.comparators[0]], type(test.ops[0])
-    else:
-        call = statement.value
-        if len(call.args) < 2:
-            return []
-        sides = call.args[:2]
-        how = {"assertNotEqual": ast.Eq, "assertNotIn": ast.In, "assertIsNot": ast.Is}.get(INVERSE[call.func.attr])
-    return {ast.Eq: sides, ast.Is: sides, ast.In: sides[:1]}.get(how, [])
+        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+            return [test.left, test.comparators[0]]
+        return []
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and INVERSE.get(call.func.attr) == "assertNotEqual":
+        return call.args[:2] if len(call.args) >= 2 else []
+    return []
 
 
 def literals_of(statement):
@@ -539,80 +366,34 @@ def literals_of(statement):
     return []
 
 
-def others_of(constant, file):
-    """What might as well stand for a literal, as pairs of how well it hides and its text: in both directions alike."""
-    text, value = source_of(constant, file.lines), constant.value
-    if constant.lineno != constant.end_lineno or not stands_for(text, value):
-        return []
-    if isinstance(value, bool):
-        found = [(EXCHANGED, repr(not value))]
-    elif isinstance(value, (int, float)):
-        found = [(EXCHANGED, one) for one in other_digits(text)]
-        if file.lines[constant.lineno - 1].encode("utf-8")[: constant.col_offset].endswith(b"-"):
-            found = [one for one in found if float(one[1]) != 0]  # nobody writes -0
-    else:
-        found = other_texts(text, value, file)
-    return [(kind, one) for kind, one in found if is_literal(one, type(value)) and ast.literal_eval(one) != value]
-
-
-def other_digits(text):
-    """The text with its last significant digit exchanged within its group: round numbers stay as round as they are."""
-    numbers = list(re.finditer(r"[0-9]+", without_escapes(text)))
-    if not numbers:
-        return []
-    last = ([one for one in numbers if one.group().strip("0")] or numbers)[-1]
-    at = last.start() + max(len(last.group().rstrip("0")) - 1, 0)
-    groups = ("012", "345", "6789") if len(numbers) == len(last.group()) == 1 else ("123", "456", "789")
-    group = next((one for one in groups if text[at] in one), "")
-    return [text[:at] + digit + text[at + 1 :] for digit in group if digit != text[at]]
-
-
-def other_texts(text, value, file):
-    """For a text: others that the file expects, another number in it; else its words in another order, its case, its length."""
-    opening = re.match(r"[A-Za-z]*('''|\"\"\"|'|\")", text).group()
-    quote = opening.lstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    start, end = len(opening), len(text) - len(quote)
-    plain = without_escapes(text)
-    found = [(EXCHANGED, one) for one in other_digits(text)]
-    if file.expected[key_of(value)] > 1:  # as what is put in its place is
-        donors = [word for word in file.words if re.match(re.escape(opening) + "(?!['\"])", word)]
-        found += [(EXCHANGED, word) for word in some(donors)]
-    words = [one for one in re.finditer(r"[^\W\d_]+", plain) if start <= one.start() and one.end() <= end]
-    pairs = [(a, b) for a, b in zip(words, words[1:]) if a.group() != b.group()]
-    for a, b in some(pairs):
-        found.append((ALTERED, text[: a.start()] + b.group() + text[a.end() : b.start()] + a.group() + text[b.end() :]))
-    if words and words[0].start() == start:
-        found.append((ALTERED, text[:start] + text[start].swapcase() + text[start + 1 :]))
-    letters = [at for at in range(start, end) if plain[at] != ESCAPED]
-    if len(letters) > 1 and not pairs:
-        at = SECRET.choice(letters)
-        longer = SECRET.random() < 0.5
-        found.append((ALTERED, text[:at] + (text[SECRET.choice(letters)] + text[at] if longer else "") + text[at + 1 :]))
-    return found
-
-
-def some(items):
-    return SECRET.sample(items, min(len(items), TRIED))
-
-
-ESCAPED = "\0"
-
-
-def without_escapes(text):
-    """The text with its escape sequences, and the letters before its quote, made of no use; every place stays."""
-    blank = lambda match: ESCAPED * len(match.group())
-    return re.sub(r"^[A-Za-z]+(?=['\"])|\\(?:x..|u....|U.{8}|N\{[^}]*\}|[0-7]{1,3}|.)", blank, text)
+def other_literal(statement, file):
+    """The edit that puts another value of its kind in place of a literal: one that the file's tests expect elsewhere, if any."""
+    for constant in literals_of(statement):
+        text = source_of(constant, file.lines)
+        if constant.lineno != constant.end_lineno or not stands_for(text, constant.value):
+            continue
+        kind = type(constant.value)
+        known = {source_of(one, file.lines): one.value for one in file.literals if type(one.value) is kind}
+        donors = sorted(word for word, value in known.items() if value != constant.value and stands_for(word, value))
+        if donors and kind in (str, bytes):
+            return span_of(constant), donors[seed_of(text, statement.lineno) % len(donors)]
+        return span_of(constant), near_value(constant.value)
+    return None
 
 
 def stands_for(text, value):
-    return is_literal(text, type(value)) and ast.literal_eval(text) == value
-
-
-def is_literal(text, kind):
     try:
-        return "\n" not in text and type(ast.literal_eval(text)) is kind
+        return "\n" not in text and ast.literal_eval(text) == value
     except (ValueError, SyntaxError):
         return False
+
+
+def near_value(value):
+    if isinstance(value, bool):
+        return repr(not value)
+    if isinstance(value, (int, float)):
+        return repr(value + 1)
+    return repr(value[:-1] if len(value) > 1 else value + value if value else type(value)(b"x") if isinstance(value, bytes) else "x")
 
 
 def inverted(statement, lines):
@@ -630,8 +411,7 @@ def inverted_assert(test, lines):
     if isinstance(test, ast.Constant):
         return None
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        text = source_of(test.operand, lines)
-        return span_of(test), parenthesised(text) if "\n" in text else text
+        return span_of(test), parenthesised(source_of(test.operand, lines))
     if isinstance(test, ast.Compare) and len(test.ops) == 1:
         right = test.comparators[0]
         gap = (test.left.end_lineno, test.left.end_col_offset), (right.lineno, right.col_offset)
@@ -682,7 +462,7 @@ def plainly_failing(test, file):
     indent = line[: len(line) - len(line.lstrip())]
     argument = "self" if test.classes else ""
     copied = [indent + "def %s(%s):" % (PLACEHOLDER, argument), indent + "    assert %s" % falsehood(node.name)]
-    return finish(test, copied, file, False, None, None)
+    return finish(test, copied, file, False, None)
 
 
 def falsehood(seed):
