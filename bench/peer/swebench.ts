@@ -56,24 +56,24 @@ export async function regradeWithSwebench(swebench: Swebench, cwd: string, runId
 
 /** It lists every container of the daemon when it is done, and falls over one of somebody else's that ends meanwhile. */
 const LOST_SIGHT = /404 Client Error: Not Found for url: \S+\/containers\/[0-9a-f]+\/json/;
-const TRIES = 4; // what it has evaluated it does not evaluate again
+const TRIES = 4; // what it has evaluated it does not evaluate again: its time is that of the first try
 
 async function command(swebench: Swebench, cwd: string, args: readonly string[]) {
-  const startedMs = performance.now();
-  const run = async (triesLeft: number): Promise<string> => {
-    const done = await execa(join(swebench.venv, 'bin', 'swebench'), args, {
+  const run = () =>
+    execa(join(swebench.venv, 'bin', 'swebench'), args, {
       cwd,
       all: true,
       env: { HF_HUB_OFFLINE: '1', PYTHONUTF8: '1' },
       timeout: 30 * 60_000,
       reject: false,
     });
-    if (!done.failed) return done.all;
-    if (triesLeft > 1 && LOST_SIGHT.test(done.all)) return run(triesLeft - 1);
-    throw new Error(`The official harness failed: ${done.all.slice(-4_000)}`);
-  };
-  const all = await run(TRIES);
+  const startedMs = performance.now();
+  let done = await run();
   const wallMs = Math.round(performance.now() - startedMs);
+  for (let tries = 1; done.failed && tries < TRIES && LOST_SIGHT.test(done.all); tries += 1)
+    done = await run();
+  if (done.failed) throw new Error(`The official harness failed: ${done.all.slice(-4_000)}`);
+  const { all } = done;
   const file = /^Report written to (.+)$/m.exec(all)?.[1];
   if (file === undefined) throw new Error(`The official harness wrote no report: ${all.slice(-2_000)}`);
   const summary = JSON.parse(await readFile(join(cwd, file), 'utf8')) as SwebenchSummary;

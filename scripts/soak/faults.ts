@@ -1,4 +1,5 @@
 /** Which faults hit whom and when: drawn from a seed, so that a soak can be repeated. */
+import { shuffled } from '../../src/domain/shuffled.ts';
 
 export type Target = 'worker' | 'server' | 'dockerd';
 export type FaultSignal = 'SIGKILL' | 'SIGSTOP' | 'SIGTERM';
@@ -53,11 +54,6 @@ export function planFaults(
     afterMs: between(MIN_AFTER_MS, MAX_AFTER_MS),
     awayMs: kind.signal === 'SIGSTOP' ? between(1_000, MAX_FROZEN_MS) : between(0, MAX_AWAY_MS),
   }));
-}
-
-function shuffled<T>(items: readonly T[], random: () => number): readonly T[] {
-  const drawn = items.map((item) => ({ item, draw: random() }));
-  return drawn.sort((a, b) => a.draw - b.draw).map(({ item }) => item);
 }
 
 function targetsFirst<T extends Pick<Fault, 'target'>>(kinds: readonly T[]): readonly T[] {

@@ -62,7 +62,7 @@ export interface PlantedCanary {
   readonly after?: number;
   /** True where the canary bears its twin's name and the twin bears `name`. Records of runs hold everybody's own names again. */
   readonly swapped?: boolean;
-  /** True where the canary itself is left out: only its twin bears another name. */
+  /** True where the canary itself is left out (only its twin bears another name), or accuses nobody since it was not proven. */
   readonly absent?: boolean;
 }
 

@@ -74,8 +74,9 @@ export async function withDiskWatch<T>(
   const timer = setInterval(() => void look().catch(() => undefined), LOOK_EVERY_MS);
   try {
     const result = await work();
+    if (isSuccess(result)) return result;
     await look();
-    if (lowest >= watch.reserveBytes || isSuccess(result)) return result;
+    if (lowest >= watch.reserveBytes) return result;
   } finally {
     clearInterval(timer);
   }

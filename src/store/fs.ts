@@ -7,10 +7,10 @@ import { pipeline } from 'node:stream/promises';
 import { canonicalJson } from '../domain/canonical.ts';
 import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
 import type { ArtefactRef } from '../domain/types.ts';
+import { ifAbsent } from './absent.ts';
 import { errorCode, storageFailure, syncDirectory, temporaryName, writeDurably } from './durable.ts';
 import { createSweepGate } from './sweepGate.ts';
 import type { ArtefactStore, RecordStore } from './types.ts';
-import { ifAbsent } from './absent.ts';
 
 const hexOf = (ref: ArtefactRef): string => {
   const hex = /^sha256:([0-9a-f]{64})$/.exec(ref)?.[1];

@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { holderState, processTag } from '../setup/processes.ts';
+import { ifAbsent } from './absent.ts';
 import { storageFailure } from './durable.ts';
 import type { SweepGate } from './sweepGate.ts';
-import { ifAbsent } from './absent.ts';
 
 /**
  * Work in progress, as `gc` sees it: what was written or renewed since the oldest lease began is in somebody's hands, if only

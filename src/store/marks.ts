@@ -6,8 +6,8 @@ import { canonicalJson } from '../domain/canonical.ts';
 import type { InstanceResult } from '../domain/messages.ts';
 import { infraFailure } from '../domain/failures.ts';
 import type { ArtefactRef, EnvironmentKey } from '../domain/types.ts';
-import type { ArtefactStore, RecordStore } from './types.ts';
 import { ifAbsent } from './absent.ts';
+import type { ArtefactStore, RecordStore } from './types.ts';
 
 /** By what an artefact is kept; of several, the first of these. */
 export type ArtefactKind = 'rows' | 'evidence' | 'evaluations' | 'work';

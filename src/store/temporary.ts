@@ -3,8 +3,8 @@ import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { holderState, processTag } from '../setup/processes.ts';
-import { treeSize } from './treeSize.ts';
 import { ifAbsent } from './absent.ts';
+import { treeSize } from './treeSize.ts';
 
 const SCRATCH = /^repoforge-[a-z]+-(\d+\.\w*\.[0-9a-f]{12})-/;
 const TEMPORARY = /^(\d+\.\w*\.[0-9a-f]{12})-[0-9a-f]{16}\.tmp$/;

@@ -1,7 +1,8 @@
 """Makes a pool of canaries for test files: copies of their own tests with one assertion made false.
 
-Where an assertion compares with a literal, the literal is changed, by preference into another one of the file: which of two
-such tests is right cannot be told from their form. Else the assertion is inverted. Tests that the change adds or edits come
+Where an assertion compares with a literal, the literal is changed, by preference into another one of the file; else the
+assertion is inverted. Form still tells much: of two numbers the larger, of two texts the shorter, what is expected elsewhere
+in the file and what is negated are more often the canary's. Tests that the change adds or edits come
 first: their upstream text is not in the base's commit, so nothing in the sandbox says which of two copies is theirs.
 
 Runs inside the sandbox on the base system's own Python (3.9 or later), with the standard library alone, before any test.

@@ -319,8 +319,9 @@ def fill_whole(kind, target, lock_file, wanted):
         shutil.rmtree(target, ignore_errors=True)
         ok, text, origin = fill(kind, target, lock_file, wanted)
         # what a fresh copy lacks as well, its RECORD lists by mistake
-        if ok and not stumps(target, kind).items() <= broken.items():
-            sys.exit("Fresh copies are not whole: " + str(stumps(target, kind))[:1000])
+        still = stumps(target, kind) if ok else {}
+        if not still.items() <= broken.items():
+            sys.exit("Fresh copies are not whole: " + str(still)[:1000])
     return ok, text, origin
 
 # ---- describing an environment ------------------------------------------------------------------------------------

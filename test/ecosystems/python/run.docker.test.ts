@@ -68,7 +68,7 @@ test('the health run finds the base tests under their exact ids, whatever addopt
 test('gold passes what it should, its canaries are made and proven, and a saved run reads the same', async () => {
   expect(after.outcome).toBe('completed');
   expect(gradeRun({ failToPass: F2P, passToPass: P2P, record: after, planted: [] }).resolved).toBe(1);
-  expect(planted.map(({ canary }) => canary.twin)).toContain('tests/test_calcx.py::test_add');
+  expect(planted.map(({ canary }) => canary.twin)).toContain('tests/test_calcx.py::EchoTest::test_none');
   const { record, grade } = await evaluate(FIXED);
   expect(grade).toMatchObject({ verdict: { verdict: 'resolved' }, graded: 1, commandResolved: 1 });
   const beforeWithPool = await fixture.run({ canaries: await fixture.plant(planted) });
