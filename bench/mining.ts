@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { execa } from 'execa';
 import { UsageError } from '../src/cli/output.ts';
-import { DEFAULT_CAMPAIGN_OPTIONS } from '../src/domain/messages.ts';
+import { DEFAULT_CAMPAIGN_OPTIONS } from '../src/domain/campaign.ts';
 import type { Dependencies } from '../src/setup/compose.ts';
 import { createGitSource, isPromising } from '../src/sources/git.ts';
 import { streamLog } from '../src/sources/gitLog.ts';

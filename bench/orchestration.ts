@@ -3,13 +3,9 @@ import { runInNewContext } from 'node:vm';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, bundleWorkflowCode } from '@temporalio/worker';
 import { workflowIds } from '../src/domain/ids.ts';
-import {
-  DEFAULT_CAMPAIGN_OPTIONS,
-  QUEUE_ROLES,
-  scopedWorkflowId,
-  taskQueue,
-} from '../src/domain/messages.ts';
-import type { CampaignInput } from '../src/domain/messages.ts';
+import { DEFAULT_CAMPAIGN_OPTIONS } from '../src/domain/campaign.ts';
+import { QUEUE_ROLES, scopedWorkflowId, taskQueue } from '../src/domain/messages.ts';
+import type { CampaignInput } from '../src/domain/campaign.ts';
 import type { Dependencies } from '../src/setup/compose.ts';
 import { startWorkers } from '../src/workers/main.ts';
 import { installRuntime } from '../src/workers/runtime.ts';

@@ -1,7 +1,8 @@
 import type { Rows } from '../src/cli/rows.ts';
 import type { Evidence } from '../src/domain/evidence.ts';
 import { workflowIds } from '../src/domain/ids.ts';
-import { DEFAULT_CAMPAIGN_OPTIONS, WORKFLOWS, scopedWorkflowId, taskQueue } from '../src/domain/messages.ts';
+import { DEFAULT_CAMPAIGN_OPTIONS } from '../src/domain/campaign.ts';
+import { WORKFLOWS, scopedWorkflowId, taskQueue } from '../src/domain/messages.ts';
 import type { InstanceInput, InstanceResult } from '../src/domain/messages.ts';
 import { recordNames, type StageRecord } from '../src/domain/records.ts';
 import type { InstanceRow } from '../src/domain/types.ts';

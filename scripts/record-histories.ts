@@ -16,14 +16,10 @@ import { TestWorkflowEnvironment } from '@temporalio/testing';
 import pino from 'pino';
 import { FAILURE_TYPES } from '../src/domain/failures.ts';
 import { workflowIds } from '../src/domain/ids.ts';
-import {
-  DEFAULT_CAMPAIGN_OPTIONS,
-  QUEUE_ROLES,
-  SEARCH_ATTRIBUTES,
-  scopedWorkflowId,
-  taskQueue,
-} from '../src/domain/messages.ts';
-import type { CampaignInput, EvaluationInput, JanitorInput } from '../src/domain/messages.ts';
+import { DEFAULT_CAMPAIGN_OPTIONS } from '../src/domain/campaign.ts';
+import { QUEUE_ROLES, SEARCH_ATTRIBUTES, scopedWorkflowId, taskQueue } from '../src/domain/messages.ts';
+import type { CampaignInput } from '../src/domain/campaign.ts';
+import type { EvaluationInput, JanitorInput } from '../src/domain/messages.ts';
 import { defaultCacheDir } from '../src/setup/state.ts';
 import { findTemporalBinary } from '../src/setup/temporalBinary.ts';
 import { bundleWorkflows } from '../src/workers/bundle.ts';

@@ -32,13 +32,8 @@ export type {
   EvaluationStatus,
   StartedEvaluation,
 } from './client/evaluations.ts';
-export type {
-  CampaignOptions,
-  CampaignProgress,
-  CampaignResult,
-  EvaluationProgress,
-  EvaluationSummary,
-} from './domain/messages.ts';
+export type { CampaignOptions, CampaignProgress, CampaignResult } from './domain/campaign.ts';
+export type { EvaluationProgress, EvaluationSummary } from './domain/messages.ts';
 export type { SourceSpec } from './domain/sourceSpec.ts';
 export type { Funnel } from './domain/funnel.ts';
 export type { Evidence } from './domain/evidence.ts';

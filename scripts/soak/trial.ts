@@ -10,7 +10,7 @@ import { connectClient } from '../../src/client/connect.ts';
 import { startEvaluation, waitForEvaluation, type EvaluationContext } from '../../src/client/evaluations.ts';
 import { workflowIds } from '../../src/domain/ids.ts';
 import { DEFAULT_QUEUE_PREFIX } from '../../src/domain/messages.ts';
-import type { CampaignResult } from '../../src/domain/messages.ts';
+import type { CampaignResult } from '../../src/domain/campaign.ts';
 import { recordNames } from '../../src/domain/records.ts';
 import { createDockerDriver } from '../../src/sandbox/docker.ts';
 import { openState, type State } from '../../src/setup/state.ts';

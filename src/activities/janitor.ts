@@ -9,11 +9,11 @@ import type { Evaluator } from '../evaluation/evaluate.ts';
 import { isOrphan } from '../sandbox/orphans.ts';
 import type { SandboxDriver } from '../sandbox/types.ts';
 import { sweepTemporary } from '../store/temporary.ts';
+import { ifAbsent } from '../store/absent.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import type { ControlActivities, SandboxActivities } from './types.ts';
 import { withWork } from './work.ts';
 import type { WorkDeps } from './work.ts';
-import { ifAbsent } from '../store/absent.ts';
 
 export interface JanitorDeps extends WorkDeps, SweepDeps {
   readonly store: ArtefactStore;

@@ -10,13 +10,8 @@ import type {
 } from '../domain/types.ts';
 import type { RunKind, RunLimits, RunSummary } from '../domain/runs.ts';
 import type { EvaluationOrigin, VerdictName } from '../domain/verdicts.ts';
-import type {
-  CampaignOptions,
-  EvaluationCounts,
-  InstanceResult,
-  InstanceStage,
-  JanitorSummary,
-} from '../domain/messages.ts';
+import type { CampaignOptions } from '../domain/campaign.ts';
+import type { EvaluationCounts, InstanceResult, InstanceStage, JanitorSummary } from '../domain/messages.ts';
 import type { SourceSpec } from '../domain/sourceSpec.ts';
 
 /**

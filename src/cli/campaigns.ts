@@ -7,7 +7,7 @@ import {
   type CampaignRequest,
   type StartedCampaign,
 } from '../client/campaigns.ts';
-import type { CampaignOptions, CampaignResult } from '../domain/messages.ts';
+import type { CampaignOptions, CampaignResult } from '../domain/campaign.ts';
 import type { SourceSpec } from '../domain/sourceSpec.ts';
 import { DEFAULT_RUN_LIMITS } from '../domain/runs.ts';
 import type { Session } from '../setup/session.ts';

@@ -1,6 +1,7 @@
 import { stderr } from 'node:process';
 import { createLogUpdate } from 'log-update';
-import type { CampaignProgress, EvaluationProgress } from '../domain/messages.ts';
+import type { CampaignProgress } from '../domain/campaign.ts';
+import type { EvaluationProgress } from '../domain/messages.ts';
 
 /** Shows how far something is: redrawn in place on a terminal, a plain line per change in a pipe. */
 export interface ProgressView<T> {

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { CampaignResult } from '../domain/messages.ts';
+import type { CampaignResult } from '../domain/campaign.ts';
 import { workflowIds } from '../domain/ids.ts';
 import { formatBytes, formatDuration } from '../report/html.ts';
 import { readFunnel } from '../report/build.ts';

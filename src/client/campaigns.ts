@@ -4,22 +4,10 @@ import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/com
 import { canonicalJson } from '../domain/canonical.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { workflowIds } from '../domain/ids.ts';
-import {
-  DEFAULT_CAMPAIGN_OPTIONS,
-  QUERIES,
-  UPDATES,
-  WORKFLOWS,
-  campaignProblem,
-  scopedWorkflowId,
-  taskQueue,
-} from '../domain/messages.ts';
-import type {
-  CampaignInput,
-  CampaignOptions,
-  CampaignProgress,
-  CampaignResult,
-  StopMode,
-} from '../domain/messages.ts';
+import { DEFAULT_CAMPAIGN_OPTIONS, campaignProblem } from '../domain/campaign.ts';
+import { QUERIES, UPDATES, WORKFLOWS, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
+import type { CampaignInput, CampaignOptions, CampaignProgress, CampaignResult } from '../domain/campaign.ts';
+import type { StopMode } from '../domain/messages.ts';
 import type { SourceSpec } from '../domain/sourceSpec.ts';
 import { recordNames } from '../domain/records.ts';
 import type { RecordStore } from '../store/types.ts';

@@ -21,15 +21,10 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import { FAILURE_TYPES } from '../domain/failures.ts';
-import { QUERIES, SIGNALS, UPDATES, campaignProblem, stopProblem, widthProblem } from '../domain/messages.ts';
-import type {
-  CampaignInput,
-  CampaignProgress,
-  CampaignResult,
-  InstanceReport,
-  ResizeRequest,
-  StopRequest,
-} from '../domain/messages.ts';
+import { campaignProblem } from '../domain/campaign.ts';
+import { QUERIES, SIGNALS, UPDATES, stopProblem, widthProblem } from '../domain/messages.ts';
+import type { CampaignInput, CampaignProgress, CampaignResult } from '../domain/campaign.ts';
+import type { InstanceReport, ResizeRequest, StopRequest } from '../domain/messages.ts';
 import { admit, cancelRunning, dismissSurplus, reconcile } from './campaignChildren.ts';
 import { carriedOf, detailsOf, newWindow, progressOf, settle, windowIsDone } from './campaignWindow.ts';
 import type { Window } from './campaignWindow.ts';

@@ -11,12 +11,10 @@ import type {
   CampaignState,
   FailedSource,
   FunnelCounts,
-  InstanceReport,
-  InstanceResult,
   RunningInstance,
   SourceProgress,
-  StopMode,
-} from '../domain/messages.ts';
+} from '../domain/campaign.ts';
+import type { InstanceReport, InstanceResult, StopMode } from '../domain/messages.ts';
 import type { RejectionReason } from '../domain/types.ts';
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };

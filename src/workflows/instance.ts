@@ -20,7 +20,8 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import { cutText } from '../domain/failures.ts';
-import { CUTOFF_POLICIES, SIGNALS } from '../domain/messages.ts';
+import { SIGNALS } from '../domain/messages.ts';
+import { CUTOFF_POLICIES } from '../domain/types.ts';
 import type {
   EnvironmentAnswer,
   InstanceInput,

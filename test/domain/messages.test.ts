@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { DEFAULT_CAMPAIGN_OPTIONS, campaignProblem } from '../../src/domain/messages.ts';
+import { DEFAULT_CAMPAIGN_OPTIONS, campaignProblem } from '../../src/domain/campaign.ts';
 import type { SourceSpec } from '../../src/domain/sourceSpec.ts';
 
 const problem = (...sources: readonly SourceSpec[]): string | undefined =>

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runCampaign } from '../../src/cli/campaigns.ts';
 import { campaignStatus, type CampaignContext } from '../../src/client/campaigns.ts';
 import { QUEUE_ROLES } from '../../src/domain/messages.ts';
-import type { CampaignResult } from '../../src/domain/messages.ts';
+import type { CampaignResult } from '../../src/domain/campaign.ts';
 import { openState, type State } from '../../src/setup/state.ts';
 import { findServer } from '../../src/setup/temporalProcess.ts';
 import { ensureTemporal, stopEmbeddedTemporal, type Temporal } from '../../src/setup/temporalServer.ts';

@@ -2,13 +2,9 @@ import type { WorkflowHandle } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import pino from 'pino';
 import { workflowIds } from '../../src/domain/ids.ts';
-import {
-  DEFAULT_CAMPAIGN_OPTIONS,
-  QUEUE_ROLES,
-  scopedWorkflowId,
-  taskQueue,
-} from '../../src/domain/messages.ts';
-import type { CampaignInput, CampaignOptions } from '../../src/domain/messages.ts';
+import { DEFAULT_CAMPAIGN_OPTIONS } from '../../src/domain/campaign.ts';
+import { QUEUE_ROLES, scopedWorkflowId, taskQueue } from '../../src/domain/messages.ts';
+import type { CampaignInput, CampaignOptions } from '../../src/domain/campaign.ts';
 import type { SourceSpec } from '../../src/domain/sourceSpec.ts';
 import type { campaign } from '../../src/workflows/campaign.ts';
 import { startWorkers } from '../../src/workers/main.ts';

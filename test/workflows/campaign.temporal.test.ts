@@ -1,7 +1,7 @@
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { ApplicationFailure } from '@temporalio/common';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { CampaignProgress } from '../../src/domain/messages.ts';
+import type { CampaignProgress } from '../../src/domain/campaign.ts';
 import { eventually as within } from '../support/eventually.ts';
 import { createGate } from '../support/gate.ts';
 import { temporalEnvironment } from '../support/temporal.ts';
