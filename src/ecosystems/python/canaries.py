@@ -1,9 +1,9 @@
 """Makes a pool of canaries for test files: copies of their own tests with one assertion made false.
 
-Where an assertion compares with a literal, the literal is changed, by preference into another one of the file; else the
-assertion is inverted. Form still tells much: of two numbers the larger, of two texts the shorter, what is expected elsewhere
-in the file and what is negated are more often the canary's. Tests that the change adds or edits come
-first: their upstream text is not in the base's commit, so nothing in the sandbox says which of two copies is theirs.
+Where an assertion compares with a literal, the literal is exchanged, by secret choice, within a group whose every member might
+have been exchanged for the others; else the assertion is inverted. What still tells two copies apart: meaning (who knows the
+right answer, or reads a text); what occurs elsewhere; that people negate more rarely than not; the base's text, where a test
+stands in it. Tests that the change adds or edits come first: their upstream text is not in the base's commit.
 
 Runs inside the sandbox on the base system's own Python (3.9 or later), with the standard library alone, before any test.
 Reads a JSON list of paths (relative to the working directory) on standard input, writes a JSON list of canaries on
@@ -11,10 +11,13 @@ standard output. A file that cannot be read or parsed has no canaries; that is n
 """
 
 import ast
+import collections
 import functools
 import hashlib
+import itertools
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -28,6 +31,8 @@ VARIANTS = 2  # of a test of the change: one more to guess among
 PLACES = 12
 NAMES = 4
 PLACEHOLDER = "@@NAME@@"
+# Never a seed that could be worked out: this script is public, and would tell which copy it made of which.
+SECRET = random.SystemRandom()
 
 INVERSE = {}
 for one, other in [
@@ -129,15 +134,15 @@ def canaries_of(path, base):
     made = [(test, falsified(test, file)) for test in candidates]
     of_change = [variants for test, variants in made if variants and not is_old(test)]
     others = [variants[0] for test, variants in made if variants and is_old(test)]
-    chosen = spread([variants[0] for variants in of_change], PER_FILE)
+    chosen = preferred([variants[0] for variants in of_change], PER_FILE)
     chosen += [variants[1] for variants in of_change if variants[0] in chosen and len(variants) > 1][: PER_FILE - len(chosen)]
     # Parametrised tests cost one canary run per parameter: only where there are too few others.
-    chosen += spread([one for one in others if not one["parametrised"]], PER_FILE - len(chosen))
-    chosen += spread([one for one in others if one["parametrised"]], PER_FILE - len(chosen))
+    chosen += preferred([one for one in others if not one["parametrised"]], PER_FILE - len(chosen))
+    chosen += preferred([one for one in others if one["parametrised"]], PER_FILE - len(chosen))
     if not chosen and candidates:
         chosen = [one for one in [plainly_failing(candidates[len(candidates) // 2], file)] if one]
     for one in chosen:
-        one.pop("parametrised")
+        del one["parametrised"], one["inverted"]
     return chosen
 
 
@@ -151,7 +156,9 @@ class File:
         self.tree = tree
         self.taken = taken
         self.tests = tests
-        self.literals = [constant for test in tests for constant in literals_of(last_assertion(test.node))]
+        self.expected = collections.Counter(
+            source_of(one, lines) for test in tests for statement in assertions(test.node) for one in literals_of(statement)
+        )
 
 
 class Test:
@@ -199,6 +206,12 @@ def spread(items, count):
     return [items[(index * len(items)) // count] for index in range(count)]
 
 
+def preferred(canaries, count):
+    """At most `count`: inverted ones only where there are too few others."""
+    chosen = spread([one for one in canaries if not one["inverted"]], count)
+    return chosen + spread([one for one in canaries if one["inverted"]], count - len(chosen))
+
+
 def falsified(test, file):
     """Canaries of one test, the hardest to tell from it first; none when a copy of it may pass or fail by chance."""
     node, lines = test.node, file.lines
@@ -208,21 +221,23 @@ def falsified(test, file):
     # A name of its own in the body would be found twice by whoever looks for it.
     if any(isinstance(one, (ast.Yield, ast.YieldFrom, ast.Global, ast.Nonlocal)) for one in ast.walk(node)):
         return []
-    target = last_assertion(node)
-    if target is None or UNSTEADY.search(ast.unparse(node)):
+    targets = assertions(node)
+    if not targets or UNSTEADY.search(ast.unparse(node)):
         return []
     if not alone_on_its_lines(node, first_line(node), lines):
         return []
-    edits = [one for one in (other_literal(target, file), inverted(target, lines)) if one]
-    parametrised = any(PARAMETRIZE.search(one) for one in decorators)
-    return [one for one in (copy_of(test, file, edit, parametrised) for edit in edits[:VARIANTS]) if one]
+    exchanges = next(filter(None, (other_literals(one, file) for one in reversed(targets))), [])
+    # Never both: an inverted copy beside them would show which of the others is the test.
+    edits = exchanges or [one for one in [inverted(targets[-1], lines)] if one]
+    marks = {"parametrised": any(PARAMETRIZE.search(one) for one in decorators), "inverted": not exchanges}
+    return [one for one in (copy_of(test, file, edit, marks) for edit in edits[:VARIANTS]) if one]
 
 
 def first_line(node):
     return min([node.lineno] + [one.lineno for one in node.decorator_list])
 
 
-def copy_of(test, file, edit, parametrised):
+def copy_of(test, file, edit, marks):
     """The test under another name with one edit: (start, end, text), places being (line, column in bytes)."""
     node = test.node
     start = first_line(node)
@@ -235,10 +250,10 @@ def copy_of(test, file, edit, parametrised):
             break
     else:
         return None
-    return finish(test, copied, file, parametrised, test.prefix + node.name)
+    return finish(test, copied, file, marks, test.prefix + node.name)
 
 
-def finish(test, copied, file, parametrised, twin):
+def finish(test, copied, file, marks, twin):
     names = names_like(test, file)
     if not names:
         return None
@@ -258,7 +273,7 @@ def finish(test, copied, file, parametrised, twin):
         "names": names,
         "twin": twin,
         "prefix": test.prefix,
-        "parametrised": parametrised,
+        **marks,
     }
     if twin is not None and may_swap(test, file):
         canary["swapLine"] = test.node.lineno
@@ -296,19 +311,14 @@ def may_swap(test, file):
     return not any(NAMED.search(one) for one in around)
 
 
-def last_assertion(node):
-    """The last statement of the function's own body that asserts, when nothing before it can leave the function."""
-    found = None
+def assertions(node):
+    """Statements of the function's own body that assert, until something can leave the function."""
+    found = []
     for statement in node.body:
-        if isinstance(statement, (ast.Return, ast.Raise)):
+        if isinstance(statement, ast.Raise) or any(isinstance(one, ast.Return) for one in walk_same_function(statement)):
             break
         if is_assertion(statement):
-            found = statement
-    if found is None:
-        return None
-    before = node.body[: node.body.index(found)]
-    if any(isinstance(inner, ast.Return) for one in before for inner in walk_same_function(one)):
-        return None
+            found.append(statement)
     return found
 
 
@@ -367,34 +377,74 @@ def literals_of(statement):
     return []
 
 
-def other_literal(statement, file):
-    """The edit that puts another value of its kind in place of a literal: one that the file's tests expect elsewhere, if any."""
+def other_literals(statement, file):
+    """Edits that put other values in place of one literal, the last that has any: in random order."""
     for constant in literals_of(statement):
-        text = source_of(constant, file.lines)
-        if constant.lineno != constant.end_lineno or not stands_for(text, constant.value):
+        text, value = source_of(constant, file.lines), constant.value
+        if constant.lineno != constant.end_lineno or not is_literal(text, type(value)):
             continue
-        kind = type(constant.value)
-        known = {source_of(one, file.lines): one.value for one in file.literals if type(one.value) is kind}
-        donors = sorted(word for word, value in known.items() if value != constant.value and stands_for(word, value))
-        if donors and kind in (str, bytes):
-            return span_of(constant), donors[seed_of(text, statement.lineno) % len(donors)]
-        return span_of(constant), near_value(constant.value)
-    return None
+        others = [one for one in others_of(text, value, file) if is_literal(one, type(value)) and ast.literal_eval(one) != value]
+        if others:
+            return [(span_of(constant), one) for one in SECRET.sample(others, len(others))]
+    return []
 
 
-def stands_for(text, value):
+def others_of(text, value, file):
+    """What might as well stand for a literal, in both directions alike."""
+    if isinstance(value, bool):
+        return [repr(not value)]
+    digits = other_digits(text)
+    if digits or not isinstance(value, (str, bytes)):
+        return digits
+    # One that is expected but once stands for none that is expected elsewhere.
+    if file.expected[text] > 1:
+        return [one for one in file.expected if one[0] == text[0]]
+    return other_words(text)
+
+
+def other_digits(text):
+    """The text with its last significant digit exchanged within its group: round numbers stay as round as they are."""
+    numbers = list(re.finditer(r"[0-9]+", without_escapes(text)))
+    if not numbers:
+        return []
+    last = ([one for one in numbers if one.group().strip("0")] or numbers)[-1]
+    at = last.start() + max(len(last.group().rstrip("0")) - 1, 0)
+    groups = ("012", "345", "6789") if len(numbers) == len(last.group()) == 1 else ("123", "456", "789")
+    group = next((one for one in groups if text[at] in one), "")
+    return [text[:at] + digit + text[at + 1 :] for digit in group if digit != text[at]]
+
+
+def other_words(text):
+    """The text with up to three neighbouring words in another order; of a single word, its letters."""
+    plain = without_escapes(text)
+    for unit in (r"[^\W\d_]+", r"[^\W\d_]"):
+        found = list(re.finditer(unit, plain))
+        size = min(3, len(found))
+        for start in SECRET.sample(range(len(found) - size + 1), len(found) - size + 1) if size > 1 else ():
+            window = found[start : start + size]
+            words = [one.group() for one in window]
+            orders = sorted(set(itertools.permutations(words)) - {tuple(words)})
+            if orders:
+                return [with_words(text, window, order) for order in orders]
+    return []
+
+
+def with_words(text, window, words):
+    around = [text[a.end() : b.start()] for a, b in zip(window, window[1:])] + [text[window[-1].end() :]]
+    return text[: window[0].start()] + "".join(word + gap for word, gap in zip(words, around))
+
+
+def without_escapes(text):
+    """The text with its escape sequences, and the letters before its quote, blanked; every place stays."""
+    blank = lambda match: "\0" * len(match.group())
+    return re.sub(r"^[A-Za-z]+(?=['\"])|\\(?:x..|u....|U.{8}|N\{[^}]*\}|[0-7]{1,3}|.)", blank, text)
+
+
+def is_literal(text, kind):
     try:
-        return "\n" not in text and ast.literal_eval(text) == value
+        return "\n" not in text and type(ast.literal_eval(text)) is kind
     except (ValueError, SyntaxError):
         return False
-
-
-def near_value(value):
-    if isinstance(value, bool):
-        return repr(not value)
-    if isinstance(value, (int, float)):
-        return repr(value + 1)
-    return repr(value[:-1] if len(value) > 1 else value + value if value else type(value)(b"x") if isinstance(value, bytes) else "x")
 
 
 def inverted(statement, lines):
@@ -412,7 +462,8 @@ def inverted_assert(test, lines):
     if isinstance(test, ast.Constant):
         return None
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        return span_of(test), parenthesised(source_of(test.operand, lines))
+        text = source_of(test.operand, lines)
+        return span_of(test), parenthesised(text) if "\n" in text else text
     if isinstance(test, ast.Compare) and len(test.ops) == 1:
         right = test.comparators[0]
         gap = (test.left.end_lineno, test.left.end_col_offset), (right.lineno, right.col_offset)
@@ -463,7 +514,7 @@ def plainly_failing(test, file):
     indent = line[: len(line) - len(line.lstrip())]
     argument = "self" if test.classes else ""
     copied = [indent + "def %s(%s):" % (PLACEHOLDER, argument), indent + "    assert %s" % falsehood(node.name)]
-    return finish(test, copied, file, False, None)
+    return finish(test, copied, file, {"parametrised": False, "inverted": False}, None)
 
 
 def falsehood(seed):

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { FORM_JUDGE } from '../../../src/audit/attacks/selectiveForm.ts';
+import { plantCanaries } from '../../../src/domain/canaryPlanting.ts';
 import type { Canary } from '../../../src/domain/runs.ts';
 import { canaryScript } from '../../../src/ecosystems/python/workspace.ts';
 import { changeTar } from '../../../src/ecosystems/python/trees.ts';
@@ -63,6 +65,31 @@ def test_timed():
     assert elapsed() == 1
 `;
 
+/** A file of tests that assert `line(k)`, none of which is in the base. */
+const fileOf = (line: (k: number) => string): string =>
+  Array.from({ length: 8 }, (_, k) => `def test_${'abcdefgh'[k]}():\n    assert ${line(k)}\n`).join('\n\n');
+const WORDS = [
+  'anchor',
+  'bridge',
+  'candle',
+  'dragon',
+  'ember',
+  'forest',
+  'garden',
+  'harbor',
+  'island',
+  'jungle',
+];
+const word = (n: number): string => WORDS[n % 10]!;
+/** So many files of each kind. */
+const FORMS = Object.fromEntries(
+  Array.from({ length: 20 }, (_, n) => [
+    [`test_numbers_${n}.py`, fileOf((k) => `f${k}(x) == ${137 * (8 * n + k) + 11}`)],
+    [`test_texts_${n}.py`, fileOf((k) => `f${k}(x) == "the ${word(n + k)} ${word(n + 3 * k + 1)}"`)],
+    [`test_shared_${n}.py`, fileOf((k) => `f${k}(x) == "${word(n + (k < 6 ? k % 3 : k))}"`)],
+  ]).flat(),
+) as Readonly<Record<string, string>>;
+
 let installation: TestInstallation;
 let sandbox: Sandbox;
 let pool: readonly Canary[];
@@ -72,6 +99,12 @@ const at = (path: string, content: string) => ({
   mode: '100644' as const,
   content: Buffer.from(content),
 });
+const canariesOf = async (files: readonly string[]): Promise<readonly Canary[]> => {
+  const stdin = JSON.stringify(files);
+  const made = await sandbox.exec(['python3', '-I', '/repoforge/canaries.py'], { ...asTest, stdin });
+  expect(made.stderr.toString()).toBe('');
+  return JSON.parse(made.stdout.toString()) as readonly Canary[];
+};
 const asTest = { user: '1000:1000', cwd: '/testbed', timeoutMs: 60_000 };
 
 beforeAll(async () => {
@@ -82,14 +115,11 @@ beforeAll(async () => {
   await sandbox.putTree(await changeTar({ files: [at('test_calc.py', OLD)], deleted: [] }, []), '/');
   const commit = 'git init -q . && git add -A && git -c user.name=t -c user.email=t@t commit -qm base';
   expect((await sandbox.exec(['sh', '-c', commit], { ...asTest, env: { HOME: '/tmp' } })).exitCode).toBe(0);
-  const files = [at('test_calc.py', NEW), at('test_methods.py', METHODS)];
+  const forms = Object.entries(FORMS).map(([path, text]) => at(path, text));
+  const files = [at('test_calc.py', NEW), at('test_methods.py', METHODS), ...forms];
   const script = { path: '/repoforge/canaries.py', content: await canaryScript() };
   await sandbox.putTree(await changeTar({ files, deleted: [] }, [script]), '/');
-  const made = await sandbox.exec(['python3', '-I', '/repoforge/canaries.py'], {
-    ...asTest,
-    stdin: JSON.stringify(['test_calc.py', 'test_methods.py', 'absent.py']),
-  });
-  pool = JSON.parse(made.stdout.toString()) as readonly Canary[];
+  pool = await canariesOf(['test_calc.py', 'test_methods.py', 'absent.py']);
 }, 120_000);
 afterAll(async () => installation?.cleanup(), 60_000);
 
@@ -104,17 +134,77 @@ test('tests of the change come first: with enough of them, the base’s own have
 
 describe('an assertion made false', () => {
   test.each([
-    ['test_text', 'assert name(3) == "4 kB", "why"', 'another text that the file expects'],
-    ['test_order', 'assert f(2) in (1, 2)', 'the opposite operator'],
-    ['test_truth', 'assert (f(2))', 'no negation'],
-    ['test_list', 'self.assertEqual(f(1), [1, 3.5])', 'another number'],
-    ['test_none', 'self.assertIsNotNone(f(2))', 'the opposite method'],
+    ['test_number', /assert f\(2\) == [789]\n/, 'another number'],
+    ['test_text', /assert name\(3\) == "[45] kB", "why"/, 'another number in its text'],
+    ['test_order', /assert f\(2\) in \(1, 2\)/, 'the opposite operator'],
+    ['test_truth', /assert f\(2\)\n/, 'no negation'],
+    ['test_list', /self.assertEqual\(f\(1\), \[1, 2.[46]\]\)/, 'another number'],
+    ['test_none', /self.assertIsNotNone\(f\(2\)\)/, 'the opposite method'],
   ])('%s is copied with %s: %s', (name, line) => {
-    expect(sourceOf(name)).toContain(line);
+    expect(sourceOf(name)).toMatch(line);
   });
 
   test('what may pass or fail by chance or by decree has none', () => {
     for (const name of ['test_expected', 'test_timed']) expect(of(name)).toEqual([]);
+  });
+});
+
+/** Pairs of what a test asserts and what its canaries do, in several pools of the files of a kind. */
+const pairsOf = async (kind: string): Promise<readonly (readonly [Canary, string, string])[]> => {
+  const files = Object.keys(FORMS).filter((path) => path.includes(kind));
+  const pools = [await canariesOf(files), await canariesOf(files), await canariesOf(files.toReversed())];
+  const literal = (text: string): string => /== (.*)/.exec(text)?.[1] ?? '';
+  return pools.flat().map((canary) => {
+    const lines = FORMS[canary.file]!.split('\n');
+    return [canary, literal(lines[canary.insertAfterLine - 1]!), literal(canary.source)] as const;
+  });
+};
+
+describe('the form of an exchanged literal does not tell a canary from its twin', () => {
+  test('a number is as often larger as smaller, and never rounder', async () => {
+    const pairs = await pairsOf('numbers');
+    const larger = pairs.filter(([, twin, canary]) => Number(canary) > Number(twin)).length;
+    expect(pairs.length).toBeGreaterThan(60);
+    // farther off than five standard deviations of as many fair coins only once in millions of runs
+    expect(Math.abs(larger / pairs.length - 0.5)).toBeLessThan(2.5 / Math.sqrt(pairs.length));
+    for (const [, twin, canary] of pairs) expect(canary.endsWith('0')).toBe(twin.endsWith('0'));
+  });
+
+  test('a text keeps its words', async () => {
+    const sorted = (text: string): string => text.replaceAll('"', '').split(' ').toSorted().join(' ');
+    for (const [, twin, canary] of await pairsOf('texts')) {
+      expect(sorted(canary)).toBe(sorted(twin));
+      expect(canary).not.toBe(twin);
+    }
+  });
+
+  test('a text that the file expects elsewhere stands only for one that it does expect elsewhere', async () => {
+    for (const [{ file }, twin, canary] of await pairsOf('shared')) {
+      const occurs = (text: string): number => FORMS[file]!.split(text).length - 1;
+      expect([file, twin, canary, occurs(canary) > 0]).toEqual([file, twin, canary, occurs(twin) > 1]);
+    }
+  });
+
+  test('who judges pairs by their form finds the genuine one little more often than by guessing', async () => {
+    const pairs = [...(await pairsOf('numbers')), ...(await pairsOf('texts'))];
+    const planted = pairs.map(([canary], index) => ({
+      canary,
+      name: canary.names[0]!,
+      swapped: index % 2 === 0,
+    }));
+    const files = planted.map((one, index) =>
+      at(`planted_${index}.py`, plantCanaries(FORMS[one.canary.file]!, one.canary.file, [one])),
+    );
+    await sandbox.putTree(await changeTar({ files, deleted: [] }, []), '/');
+    const judge = `${FORM_JUDGE}\nimport json\nprint(json.dumps([sorted(odd_of(f"planted_{n}.py")) for n in range(${files.length})]))`;
+    const judged = await sandbox.exec(['python3', '-c', judge], asTest);
+    const odd = JSON.parse(judged.stdout.toString()) as readonly (readonly string[])[];
+    const found = planted.filter(
+      ({ canary, name, swapped }, index) =>
+        odd[index]!.join() === (swapped ? canary.twin!.split('::').at(-1)! : name),
+    );
+    expect(odd.filter((names) => names.length > 0).length).toBeGreaterThan(pairs.length * 0.8);
+    expect(found.length / pairs.length).toBeLessThan(0.65);
   });
 });
 
