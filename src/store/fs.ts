@@ -4,6 +4,8 @@ import { link, mkdir, opendir, readFile, readdir, rename, rm, stat, utimes } fro
 import { dirname, join } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { promisify } from 'node:util';
+import { createGzip, gunzip, gzip } from 'node:zlib';
 import { canonicalJson } from '../domain/canonical.ts';
 import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
 import type { ArtefactRef } from '../domain/types.ts';
@@ -18,16 +20,21 @@ const hexOf = (ref: ArtefactRef): string => {
   return hex;
 };
 
+const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+const pack = promisify(gzip); // its header holds no time: equal content gives equal bytes
+const unpack = promisify(gunzip);
+
 /**
- * Content-addressed files under `<dir>/sha256/ab/cdef…`; a put is tmp + fsync + rename, a get checks the hash. The age of a
- * file is that of its last put: putting what is there makes it young, so that no sweep takes it from under the putter.
+ * Content-addressed files under `<dir>/sha256/ab/cdef…`, compressed with gzip and named by the hash of their content; a put is
+ * tmp + fsync + rename, a get checks the hash. The age of a file is that of its last put: putting what is there makes it
+ * young, so that no sweep takes it from under the putter. Files that an earlier version left uncompressed are read as they are.
  */
 export function createFsArtefactStore(dir: string): ArtefactStore {
   const temporary = join(dir, 'tmp');
   const gate = createSweepGate(dir);
   const pathOf = (hex: string): string => join(dir, 'sha256', hex.slice(0, 2), hex.slice(2));
 
-  /** True when the artefact is there in its full size, and young now. False when it has to be written. */
+  /** True when a file of so many bytes is there, and young now. False when it has to be written. */
   async function renew(hex: string, bytes: number): Promise<boolean> {
     const path = pathOf(hex);
     if ((await sizeOf(path)) !== bytes) return false;
@@ -80,10 +87,11 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
   const store: ArtefactStore = {
     async put(content) {
       const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
-      const hex = createHash('sha256').update(bytes).digest('hex');
-      if (await renew(hex, bytes.length)) return `sha256:${hex}`;
+      const hex = digest(bytes);
+      const packed = await pack(bytes);
+      if (await renew(hex, packed.length)) return `sha256:${hex}`;
       return write(async (file) => {
-        await writeDurably(file, bytes);
+        await writeDurably(file, packed);
         return hex;
       });
     },
@@ -96,17 +104,19 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
             done(null, chunk);
           },
         });
-        await pipeline(content, tee, createWriteStream(file, { flags: 'wx', flush: true }));
+        await pipeline(content, tee, createGzip(), createWriteStream(file, { flags: 'wx', flush: true }));
         return hash.digest('hex');
       }),
     async get(ref) {
       const hex = hexOf(ref);
-      const bytes = await readFile(pathOf(hex)).catch((error: unknown) => {
+      const stored = await readFile(pathOf(hex)).catch((error: unknown) => {
         if (errorCode(error) === 'ENOENT')
           throw permanentFailure(FAILURE_TYPES.notFound, `The artefact ${ref} is not in the store ${dir}.`);
         throw storageFailure(`read ${ref}`, error);
       });
-      if (createHash('sha256').update(bytes).digest('hex') !== hex)
+      const content = await unpack(stored).catch(() => stored);
+      const bytes = [content, stored].find((one) => digest(one) === hex);
+      if (bytes === undefined)
         throw infraFailure(
           `The artefact ${ref} was damaged: its content has another checksum. It was set aside as ${await setAside(hex)}; whatever makes it again heals it.`,
         );

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -18,8 +19,9 @@ const filesIn = async (dir: string): Promise<readonly string[]> =>
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(dir.length + 1));
 
-const large = Buffer.alloc(3 * MB, 'x');
-const chunks = (): Readable => Readable.from(Array.from({ length: 48 }, () => large.subarray(0, 64 * 1024)));
+const large = randomBytes(3 * MB); // does not become small when it is compressed
+const chunks = (): Readable =>
+  Readable.from(Array.from({ length: 48 }, (_, at) => large.subarray(at * 64 * 1024, (at + 1) * 64 * 1024)));
 
 describe.skipIf(reason !== undefined)('on a disk that is really full', () => {
   it.each([
