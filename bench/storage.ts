@@ -51,16 +51,17 @@ interface ArtefactBytes {
 
 /** Follows refs from the rows, then from their evidence; every artefact once, in whole blocks. */
 async function artefactsOf(store: ArtefactStore, { rows, evidence }: Rows): Promise<ArtefactBytes> {
+  const stored = new Map<ArtefactRef, number>();
+  for await (const { ref, bytes } of store.list()) stored.set(ref, bytes);
   const seen = new Set<ArtefactRef>();
   const bytesFrom = async (texts: readonly string[]): Promise<number> => {
     let bytes = 0;
     for (const ref of texts.flatMap((text) => text.match(/sha256:[0-9a-f]{64}/g) ?? []) as ArtefactRef[]) {
-      // locks hold hashes that are no artefacts of ours
-      if (seen.has(ref) || !(await store.has(ref))) continue;
+      const size = stored.get(ref); // locks hold hashes that are no artefacts of ours
+      if (seen.has(ref) || size === undefined) continue;
       seen.add(ref);
-      const content = await store.get(ref);
-      bytes += Math.ceil(content.length / BLOCK_BYTES) * BLOCK_BYTES;
-      bytes += await bytesFrom([content.toString('latin1')]);
+      bytes += Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;
+      bytes += await bytesFrom([(await store.get(ref)).toString('latin1')]);
     }
     return bytes;
   };
