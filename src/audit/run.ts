@@ -7,6 +7,7 @@ import { openWorkspace } from '../ecosystems/python/agentWorkspace.ts';
 import type { AgentWorkspaceDeps } from '../ecosystems/python/agentWorkspace.ts';
 import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { EvaluateInput, Evaluation, Evaluator } from '../evaluation/evaluate.ts';
+import type { MirrorStore } from '../sources/types.ts';
 import { readFacts } from './facts.ts';
 import { REACHED } from './types.ts';
 import type { Attack, AuditFacts, HostileAgent, HostilePatch } from './types.ts';
@@ -14,6 +15,7 @@ import type { Attack, AuditFacts, HostileAgent, HostilePatch } from './types.ts'
 const AGENT_TIMEOUT_MS = 180_000;
 
 export interface AuditDeps extends AgentWorkspaceDeps {
+  readonly mirrors: MirrorStore;
   readonly evaluator: Evaluator;
   readonly ecosystem: Pick<Ecosystem, 'realise'>;
 }

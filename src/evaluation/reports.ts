@@ -4,9 +4,12 @@ import type { ArtefactRef, InstanceRow } from '../domain/types.ts';
 import type { RunRecord } from '../domain/runs.ts';
 import type { EvaluationOrigin, EvaluationResult, Verdict, VerdictName } from '../domain/verdicts.ts';
 import type { ArtefactStore } from '../store/types.ts';
+import pLimit from 'p-limit';
 import { writeEvaluationPage } from '../report/evaluation.ts';
 import type { Interval } from '../report/evaluationTimes.ts';
 import { harnessOutcome, instanceReport, runSummaryReport } from './reportShapes.ts';
+
+const WRITTEN_AT_ONCE = 4; // each may start git
 
 export interface ReportedEvaluation {
   readonly result: EvaluationResult;
@@ -84,9 +87,18 @@ export async function writeEvaluationReports(input: WriteReportsInput): Promise<
   await writeFile(join(logs, 'run.json'), `${JSON.stringify(metadata, null, 2)}\n`);
 
   const rows = new Map(input.rows.map((row) => [row.instance_id, row]));
-  for (const evaluation of input.evaluations) {
-    await writeInstance(input, dir, rows.get(evaluation.result.instanceId), evaluation.result);
-  }
+  const limit = pLimit(WRITTEN_AT_ONCE);
+  // two models may share a folder (a/b and a__b): what goes into one is written in order
+  const folders = Map.groupBy(input.evaluations, ({ result }) => logFolder(input.runId, result));
+  const written = await Promise.allSettled(
+    [...folders.values()].map((evaluations) =>
+      limit(async () => {
+        for (const { result } of evaluations)
+          await writeInstance(input, dir, rows.get(result.instanceId), result);
+      }),
+    ),
+  );
+  for (const one of written) if (one.status === 'rejected') throw one.reason;
   const ids = input.rows.map((row) => row.instance_id);
   const summaries: string[] = [];
   for (const [model, results] of groupByModel(input.evaluations)) {

@@ -5,19 +5,21 @@ import { installOutcome, placeBase } from '../ecosystems/python/install.ts';
 import { environmentSubpath } from '../ecosystems/python/run.ts';
 import { configFile } from '../ecosystems/python/runTests.ts';
 import { installScript, runnerCommand, TEST_ENVIRONMENT } from '../ecosystems/python/runScripts.ts';
+import { mayTouchPackaging } from '../ecosystems/python/packaging.ts';
 import { createStopwatch } from '../ecosystems/python/stopwatch.ts';
 import { optionsLeftOut, withoutOptions } from '../ecosystems/python/runnerConfig.ts';
+import type { PinnedFactsOf } from '../ecosystems/python/pinnedFacts.ts';
 import { prepareWorkspace, type Workspace } from '../ecosystems/python/workspace.ts';
 import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { Sandbox } from '../sandbox/types.ts';
-import type { MirrorStore } from '../sources/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import type { RunnerInvocation } from './evalScript.ts';
+import { patchedPaths } from './patchedPaths.ts';
 import type { ImageDependencies } from './images.ts';
 
 interface Dependencies {
   readonly store: ArtefactStore;
-  readonly mirrors: MirrorStore;
+  readonly pinned: PinnedFactsOf;
 }
 
 /** How our own runs of a row start its tests; `goldNote` is the note of a gold run, which tells what was mended. */
@@ -27,11 +29,24 @@ export async function pythonRunner(
   goldNote: string,
 ): Promise<RunnerInvocation> {
   const candidate = await deps.store.getJson<Candidate>(row.candidate);
-  const workspace = await workspaceOf(deps, row, candidate.patch);
+  const workspace = await workspaceOf(deps, row, mayNeedInstall(row.patch) ? candidate.patch : null);
   const config = withoutOptions(workspace.config, optionsLeftOut(goldNote)) ?? workspace.config;
   // a fix of compiled sources or of packaging means nothing before it is installed
   const install = workspace.rebuild ? installScript(workspace.spec.install, candidate.baseVersion) : null;
   return { command: runnerCommand(config, []), env: TEST_ENVIRONMENT, files: [configFile(config)], install };
+}
+
+/** Whether git has to apply a fix to tell if it must be installed: yes, too, for a diff in a form that is not ours. */
+export function mayNeedInstall(patch: string): boolean {
+  const { changed, added } = patchedPaths(patch);
+  const paths = [...changed, ...added];
+  const lines = (pattern: RegExp): number => patch.match(pattern)?.length ?? 0;
+  const ours =
+    paths.length > 0 &&
+    paths.length === lines(/^diff --git /gm) &&
+    paths.length >= lines(/^--- /gm) &&
+    lines(/^(?:rename|copy) from /gm) === 0;
+  return !ours || paths.some(mayTouchPackaging);
 }
 
 /** The Python parts of an exported image: the environment's directory, and the base tree as a run installs it. */
@@ -54,7 +69,11 @@ export function pythonImageParts(
   };
 }
 
-const workspaceOf = (deps: Dependencies, row: InstanceRow, patch: ArtefactRef | null): Promise<Workspace> => {
+const workspaceOf = async (
+  deps: Dependencies,
+  row: InstanceRow,
+  patch: ArtefactRef | null,
+): Promise<Workspace> => {
   const plan: RunPlan = {
     kind: 'evaluate',
     candidate: row.candidate,
@@ -68,5 +87,5 @@ const workspaceOf = (deps: Dependencies, row: InstanceRow, patch: ArtefactRef | 
     makeCanaryPoolOf: null,
     canaries: null,
   };
-  return prepareWorkspace({ store: deps.store, openMirror: (id) => deps.mirrors.open(id) }, plan);
+  return prepareWorkspace(deps.store, plan, await deps.pinned(plan));
 };

@@ -16,6 +16,8 @@ import { DEFAULT_QUEUE_PREFIX } from '../domain/messages.ts';
 import { sourceLabel } from '../domain/sourceSpec.ts';
 import type { SourceSpec } from '../domain/sourceSpec.ts';
 import { createPythonEnvironments } from '../ecosystems/python/environments.ts';
+import { createPinnedFacts } from '../ecosystems/python/pinnedFacts.ts';
+import type { PinnedFactsOf } from '../ecosystems/python/pinnedFacts.ts';
 import { createPreparedWorkspaces } from '../ecosystems/python/preparedWorkspaces.ts';
 import { createPythonRunner } from '../ecosystems/python/run.ts';
 import type { Ecosystem } from '../ecosystems/types.ts';
@@ -40,6 +42,7 @@ import { createPypiSource } from '../sources/pypi.ts';
 import type { CandidateSource, MineLimits } from '../sources/types.ts';
 import { createFsArtefactStore, createFsRecordStore } from '../store/fs.ts';
 import type { GcDeps } from '../store/gc.ts';
+import { createHostCache } from '../store/hostCache.ts';
 import { createLeases } from '../store/leases.ts';
 import type { Leases } from '../store/leases.ts';
 import { createSweepGate } from '../store/sweepGate.ts';
@@ -60,6 +63,7 @@ export interface Dependencies {
   readonly store: ArtefactStore;
   readonly records: RecordStore;
   readonly mirrors: SourceMirrorStore;
+  readonly pinned: PinnedFactsOf;
   /** Held while anything is made that is not in a record yet; activities hold one by themselves. */
   readonly leases: Leases;
   /** The gate before work that fills the disk. */
@@ -99,12 +103,14 @@ export async function createDependencies(options: DependencyOptions): Promise<De
   const store = createFsArtefactStore(state.paths.artefacts);
   const records = createFsRecordStore(state.paths.records);
   const mirrors = createMirrorStore(state.paths.mirrors, { log });
-  const workspaces = createPreparedWorkspaces({
+  const cache = createHostCache({
     dir: state.paths.workspaces,
     maxBytes: settings.workspaceCacheBytes,
     log,
   });
-  const base = { driver, baseImages, store, records, mirrors, workspaces, log };
+  const workspaces = createPreparedWorkspaces({ cache, log });
+  const pinned = createPinnedFacts({ store, mirrors, cache, log });
+  const base = { driver, baseImages, store, records, mirrors, workspaces, pinned, log };
   const diskPlaces = diskPlacesOf(state, driver);
   const runPython = createPythonRunner(base);
   const ecosystemFor = (runtimes: readonly string[] | null): Ecosystem => ({
@@ -127,6 +133,7 @@ export async function createDependencies(options: DependencyOptions): Promise<De
     store,
     records,
     mirrors,
+    pinned,
     leases: createLeases(join(state.dir, 'leases'), createSweepGate(state.paths.artefacts)),
     assertRoom: createDiskGate({ floorBytes: settings.diskFloorBytes, places: diskPlaces, say }),
     driver,

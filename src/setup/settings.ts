@@ -106,7 +106,7 @@ const OWN = {
     schema: bytes,
   },
   REPOFORGE_WORKSPACE_CACHE: {
-    doc: 'Size that prepared workspaces (a base tree with its offline install, as one file) may take together, e.g. 4GiB (the default); the longest unused goes first.',
+    doc: 'Size that prepared workspaces (a base tree with its offline install, as one file) and what rows pin (trees, configuration, test files) may take together, e.g. 4GiB (the default); the longest unused goes first.',
     schema: bytes,
   },
   REPOFORGE_SANDBOX_SLOTS: {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { link, mkdir, opendir, readFile, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, extname, join } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
@@ -25,14 +25,15 @@ const pack = promisify(gzip); // its header holds no time: equal content gives e
 const unpack = promisify(gunzip);
 
 /**
- * Content-addressed files under `<dir>/sha256/ab/cdef…`, compressed with gzip and named by the hash of their content; a put is
- * tmp + fsync + rename, a get checks the hash. The age of a file is that of its last put: putting what is there makes it
- * young, so that no sweep takes it from under the putter. Files that an earlier version left uncompressed are read as they are.
+ * Content-addressed files under `<dir>/sha256/ab/cdef….gz`, named by the hash of their content; a put is tmp + fsync + rename,
+ * a get checks the hash. The age of a file is that of its last put: putting what is there makes it young, so that no sweep
+ * takes it from under the putter. Files that an earlier version left uncompressed bear no `.gz`; they are read as they are.
  */
 export function createFsArtefactStore(dir: string): ArtefactStore {
   const temporary = join(dir, 'tmp');
   const gate = createSweepGate(dir);
-  const pathOf = (hex: string): string => join(dir, 'sha256', hex.slice(0, 2), hex.slice(2));
+  const plainPathOf = (hex: string): string => join(dir, 'sha256', hex.slice(0, 2), hex.slice(2));
+  const pathOf = (hex: string): string => `${plainPathOf(hex)}.gz`;
 
   /** True when a file of so many bytes is there, and young now. False when it has to be written. */
   async function renew(hex: string, bytes: number): Promise<boolean> {
@@ -56,6 +57,7 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
       await mkdir(dirname(target), { recursive: true });
       await rename(file, target);
       await syncDirectory(dirname(target));
+      await rm(plainPathOf(hex), { force: true });
     }
     return `sha256:${hex}`;
   }
@@ -75,13 +77,30 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
    * A damaged file is moved out of the way, so that whoever makes the same content again heals it: a put looks at sizes
    * only, and would take the damaged file for the real one for ever.
    */
-  async function setAside(hex: string): Promise<string> {
-    const aside = join(dir, 'damaged');
-    await mkdir(aside, { recursive: true });
-    await rename(pathOf(hex), join(aside, hex)).catch((error: unknown) => {
+  async function setAside(path: string, hex: string): Promise<string> {
+    const aside = join(dir, 'damaged', `${hex}${extname(path)}`);
+    await mkdir(dirname(aside), { recursive: true });
+    await rename(path, aside).catch((error: unknown) => {
       if (errorCode(error) !== 'ENOENT') throw error; // another reader was first
     });
-    return join(aside, hex);
+    return aside;
+  }
+
+  /** What a file holds, unpacked; null when it is not there. Throws Infra when it is damaged. */
+  async function contentOf(path: string, hex: string): Promise<Buffer | null> {
+    try {
+      const stored = await readFile(path);
+      const content = path.endsWith('.gz') ? await unpack(stored) : stored;
+      if (digest(content) === hex) return content;
+    } catch (error) {
+      const code = errorCode(error);
+      if (code === 'ENOENT') return null;
+      if (code !== 'Z_DATA_ERROR' && code !== 'Z_BUF_ERROR')
+        throw storageFailure(`read sha256:${hex}`, error);
+    }
+    throw infraFailure(
+      `The artefact sha256:${hex} was damaged: its content has another checksum. It was set aside as ${await setAside(path, hex)}; whatever makes it again heals it.`,
+    );
   }
 
   const store: ArtefactStore = {
@@ -109,41 +128,39 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
       }),
     async get(ref) {
       const hex = hexOf(ref);
-      const stored = await readFile(pathOf(hex)).catch((error: unknown) => {
-        if (errorCode(error) === 'ENOENT')
-          throw permanentFailure(FAILURE_TYPES.notFound, `The artefact ${ref} is not in the store ${dir}.`);
-        throw storageFailure(`read ${ref}`, error);
-      });
-      const content = await unpack(stored).catch(() => stored);
-      const bytes = [content, stored].find((one) => digest(one) === hex);
-      if (bytes === undefined)
-        throw infraFailure(
-          `The artefact ${ref} was damaged: its content has another checksum. It was set aside as ${await setAside(hex)}; whatever makes it again heals it.`,
-        );
-      return bytes;
+      // the plain one may give way to a compressed one between the first two looks
+      for (const path of [pathOf(hex), plainPathOf(hex), pathOf(hex)]) {
+        const content = await contentOf(path, hex);
+        if (content !== null) return content;
+      }
+      throw permanentFailure(FAILURE_TYPES.notFound, `The artefact ${ref} is not in the store ${dir}.`);
     },
     getText: async (ref) => (await store.get(ref)).toString('utf8'),
     getJson: async <T>(ref: ArtefactRef) => JSON.parse(await store.getText(ref)) as T,
     putJson: (value) => store.put(canonicalJson(value)),
-    has: async (ref) =>
-      stat(pathOf(hexOf(ref)))
-        .then(() => true)
-        .catch(ifAbsent(false)),
+    has: async (ref) => {
+      for (const path of [pathOf(hexOf(ref)), plainPathOf(hexOf(ref))])
+        if ((await stat(path).catch(ifAbsent(null))) !== null) return true;
+      return false;
+    },
     async *list() {
       for (const prefix of await readdir(join(dir, 'sha256')).catch(ifAbsent([])))
         for await (const entry of await opendir(join(dir, 'sha256', prefix))) {
           const found = await stat(join(dir, 'sha256', prefix, entry.name)).catch(ifAbsent(null));
           if (found === null) continue; // swept meanwhile
-          const ref = `sha256:${prefix}${entry.name}` as const;
+          const ref = `sha256:${prefix}${basename(entry.name, '.gz')}` as const;
           yield { ref, bytes: found.size, renewedAtMs: found.mtimeMs };
         }
     },
     async remove(ref, beforeMs) {
-      const path = pathOf(hexOf(ref));
-      const found = await stat(path).catch(ifAbsent(null));
-      if (found === null || found.mtimeMs >= beforeMs) return false;
-      await rm(path, { force: true });
-      return true;
+      let removed = false;
+      for (const path of [pathOf(hexOf(ref)), plainPathOf(hexOf(ref))]) {
+        const found = await stat(path).catch(ifAbsent(null));
+        if (found === null || found.mtimeMs >= beforeMs) continue;
+        await rm(path, { force: true });
+        removed = true;
+      }
+      return removed;
     },
   };
   return store;

@@ -15,7 +15,7 @@ import {
   runSwebench,
   type Swebench,
 } from '../../bench/peer/swebench.ts';
-import { createPreparedWorkspaces } from '../../src/ecosystems/python/preparedWorkspaces.ts';
+import type { PinnedFactsOf } from '../../src/ecosystems/python/pinnedFacts.ts';
 import { createPythonEcosystem } from '../../src/ecosystems/python/index.ts';
 import { decideFirst } from '../../src/domain/validation.ts';
 import { createEvaluator, type Evaluation, type Evaluator } from '../../src/evaluation/evaluate.ts';
@@ -34,11 +34,13 @@ import { defaultCacheDir } from '../../src/setup/state.ts';
 import type { ArtefactStore } from '../../src/store/types.ts';
 import { makeRow } from '../evaluation/rows.ts';
 import { testInstallation, type TestInstallation } from '../support/docker.ts';
+import { hostParts } from '../support/hostParts.ts';
 import { makeTinyRepository } from './tinyProject.ts';
 
 let test: TestInstallation;
 let store: ArtefactStore;
 let mirrors: SourceMirrorStore;
+let pinned: PinnedFactsOf;
 let ecosystem: Ecosystem;
 let evaluator: Evaluator;
 let context: WorkContext;
@@ -142,12 +144,9 @@ beforeAll(async () => {
   const records = createFsRecordStore(test.state.paths.records);
   mirrors = createMirrorStore(test.state.paths.mirrors, { log: test.log });
   const parts = { driver: test.driver, baseImages: test.baseImages, store, records, mirrors, log: test.log };
-  const workspaces = createPreparedWorkspaces({
-    dir: test.state.paths.workspaces,
-    maxBytes: 2 ** 30,
-    log: test.log,
-  });
-  ecosystem = createPythonEcosystem({ ...parts, workspaces, runtimes: ['3.11'] });
+  const kept = hostParts({ store, mirrors, stateDir: test.state.dir, log: test.log });
+  ({ pinned } = kept);
+  ecosystem = createPythonEcosystem({ ...parts, ...kept, runtimes: ['3.11'] });
   evaluator = createEvaluator({ store, records, ecosystem, log: test.log });
   context = {
     owner: { installation: test.installation, host: 'test' },
@@ -176,7 +175,7 @@ beforeAll(async () => {
     out: dataset,
     namespace: `rf-test-${test.installation}`,
     goldRun: async (row) => goldRuns.get(row.instance_id) ?? null,
-    runner: (row) => pythonRunner({ store, mirrors }, row, goldRuns.get(row.instance_id)?.note ?? ''),
+    runner: (row) => pythonRunner({ store, pinned }, row, goldRuns.get(row.instance_id)?.note ?? ''),
   });
   expect(report).toMatchObject({ exported: 2, droppedTests: { colliding: 0, unread: 0 } });
   const built = await buildImages(
@@ -186,7 +185,7 @@ beforeAll(async () => {
       baseImages: test.baseImages,
       owner: context.owner,
       log: test.log,
-      ...pythonImageParts({ store, mirrors, ecosystem, context }),
+      ...pythonImageParts({ store, pinned, ecosystem, context }),
     },
     { rows, namespace: `rf-test-${test.installation}` },
   );
@@ -302,7 +301,7 @@ describe('our own classic rows', () => {
         tests: Object.keys(record.tests),
       };
     };
-    const runner = (row: InstanceRow) => pythonRunner({ store, mirrors }, row, '');
+    const runner = (row: InstanceRow) => pythonRunner({ store, pinned }, row, '');
     await exportDataset({ rows: rows.slice(1), format: 'classic', out: classic, goldRun, runner });
     const deps = { store, mirrors, ecosystem, labeler: createHeuristicLabeler(), context, log: test.log };
     const imported = await importClassic(deps, {
@@ -342,7 +341,7 @@ const reportsOf = (runId: string, evaluations: readonly Evaluation[]) =>
     evaluations,
     dataset,
     createdAt: '2026-01-01T00:00:00Z',
-    evalScript: async (row) => evalScript(row, await pythonRunner({ store, mirrors }, row, '')),
+    evalScript: async (row) => evalScript(row, await pythonRunner({ store, pinned }, row, '')),
   });
 
 /** Field names and types, with lists emptied. */

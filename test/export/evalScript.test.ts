@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { evalScript, shellQuote } from '../../src/export/evalScript.ts';
 import { patchedPaths } from '../../src/export/patchedPaths.ts';
+import { mayNeedInstall } from '../../src/export/pythonImages.ts';
 import { makeRow } from '../evaluation/rows.ts';
 
 const execute = promisify(execFile);
@@ -111,4 +112,30 @@ describe('paths of a diff that git itself made', () => {
     expect(changed.toSorted()).toEqual(['changed.py', 'd b/b b.py', 'gone.py', 'mode.sh']);
     expect(added.toSorted()).toEqual(['bin.dat', 'empty', 'é "q".py'].toSorted());
   });
+});
+
+it.each([
+  [
+    'a change of plain Python',
+    'diff --git a/p/a.py b/p/a.py\n--- a/p/a.py\n+++ b/p/a.py\n@@ -1 +1 @@\n-a\n+b\n',
+    false,
+  ],
+  [
+    'a change of a build file',
+    'diff --git a/setup.py b/setup.py\n--- a/setup.py\n+++ b/setup.py\n@@ -1 +1 @@\n-a\n+b\n',
+    true,
+  ],
+  [
+    'a rename',
+    'diff --git a/p/a.py b/p/a.pyx\nsimilarity index 100%\nrename from p/a.py\nrename to p/a.pyx\n',
+    true,
+  ],
+  ['a diff without git’s header', '--- a/setup.py\n+++ b/setup.py\n@@ -1 +1 @@\n-a\n+b\n', true],
+  [
+    'carriage returns',
+    'diff --git a/setup.py b/setup.py\r\n--- a/setup.py\r\n+++ b/setup.py\r\n@@ -1 +1 @@\r\n-a\r\n+b\r\n',
+    true,
+  ],
+])('%s may need an install: git is asked where that cannot be seen', (_what, patch, expected) => {
+  expect(mayNeedInstall(patch)).toBe(expected);
 });

@@ -36,18 +36,23 @@ describe('the artefact store', () => {
     const store = createFsArtefactStore(dir);
     const log = 'tests/test_a.py::test_one PASSED\n'.repeat(10_000);
     const ref = await store.put(log);
-    const path = join(dir, 'sha256', ref.slice(7, 9), ref.slice(9));
-    expect((await readFile(path)).length).toBeLessThan(log.length / 50);
+    const folder = join(dir, 'sha256', ref.slice(7, 9));
+    expect((await readFile(join(folder, `${ref.slice(9)}.gz`))).length).toBeLessThan(log.length / 50);
     expect(await store.putStream(Readable.from([Buffer.from(log)]))).toBe(ref);
-    await writeFile(path, log);
-    expect(await store.getText(ref)).toBe(log);
+    await rm(join(folder, `${ref.slice(9)}.gz`));
+    await writeFile(join(folder, ref.slice(9)), log); // as versions before this one kept it
+    expect([await store.has(ref), await store.getText(ref)]).toEqual([true, log]);
+    await store.put(log);
+    expect([await readdir(folder), await store.getText(ref)]).toEqual([[`${ref.slice(9)}.gz`], log]);
+    expect(await store.remove(ref, Date.now() + 1_000)).toBe(true);
+    expect(await store.has(ref)).toBe(false);
   });
 
   it('refuses to hand out content whose checksum is wrong', async () => {
     const store = createFsArtefactStore(dir);
     const ref = await store.put('truth');
     const hex = ref.slice('sha256:'.length);
-    await writeFile(join(dir, 'sha256', hex.slice(0, 2), hex.slice(2)), 'lies!');
+    await writeFile(join(dir, 'sha256', hex.slice(0, 2), `${hex.slice(2)}.gz`), 'lies!');
     await expect(store.get(ref)).rejects.toMatchObject({ type: 'Infra', nonRetryable: false });
   });
 
@@ -55,21 +60,21 @@ describe('the artefact store', () => {
     const store = createFsArtefactStore(dir);
     const ref = await store.put('truth');
     const hex = ref.slice('sha256:'.length);
-    const path = join(dir, 'sha256', hex.slice(0, 2), hex.slice(2));
+    const path = join(dir, 'sha256', hex.slice(0, 2), `${hex.slice(2)}.gz`);
     const lies = (await readFile(path)).fill('x'); // of the right size
     await writeFile(path, lies);
-    await expect(store.get(ref)).rejects.toThrow(join(dir, 'damaged', hex));
+    await expect(store.get(ref)).rejects.toThrow(join(dir, 'damaged', `${hex}.gz`));
     expect(await store.has(ref)).toBe(false);
     await store.put('truth');
     expect(await store.getText(ref)).toBe('truth');
-    expect(await readFile(join(dir, 'damaged', hex))).toEqual(lies);
+    expect(await readFile(join(dir, 'damaged', `${hex}.gz`))).toEqual(lies);
   });
 
   it('is young again when it is put again, whole or as a stream, and is not removed then', async () => {
     const store = createFsArtefactStore(dir);
     const before = Date.now() - 1_000;
     const ref = await store.put('old');
-    const path = join(dir, 'sha256', ref.slice(7, 9), ref.slice(9));
+    const path = join(dir, 'sha256', ref.slice(7, 9), `${ref.slice(9)}.gz`);
     for (const again of [
       () => store.put('old'),
       () => store.putStream(Readable.from([Buffer.from('old')])),
@@ -87,7 +92,7 @@ describe('the artefact store', () => {
     const store = createFsArtefactStore(dir);
     const ref = await store.put('whole content');
     const hex = ref.slice('sha256:'.length);
-    await writeFile(join(dir, 'sha256', hex.slice(0, 2), hex.slice(2)), 'who');
+    await writeFile(join(dir, 'sha256', hex.slice(0, 2), `${hex.slice(2)}.gz`), 'who');
     await store.put('whole content');
     expect(await store.getText(ref)).toBe('whole content');
   });

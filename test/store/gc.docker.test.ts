@@ -164,7 +164,7 @@ test('A sweep stops before it removes anything when a referenced artefact cannot
   await records.record('work/outer', { outer });
   const hex = outer.slice('sha256:'.length);
   await writeFile(
-    join(installation.state.paths.artefacts, 'sha256', hex.slice(0, 2), hex.slice(2)),
+    join(installation.state.paths.artefacts, 'sha256', hex.slice(0, 2), `${hex.slice(2)}.gz`),
     'damaged',
   );
   await expect(collect()).rejects.toThrow(/^Nothing was swept/);

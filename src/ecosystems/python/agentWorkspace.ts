@@ -8,10 +8,10 @@ import { infraFailure } from '../../domain/failures.ts';
 import { diffCommand, MAX_DIFF_BYTES } from '../../sandbox/gitDiff.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
 import type { BaseImages, ExecResult, SandboxDriver } from '../../sandbox/types.ts';
-import type { MirrorStore } from '../../sources/types.ts';
 import type { ArtefactStore } from '../../store/types.ts';
 import type { WorkContext } from '../types.ts';
 import { installOutcome, placeBase } from './install.ts';
+import type { PinnedFactsOf } from './pinnedFacts.ts';
 import { environmentSubpath } from './run.ts';
 import { TEST_ENVIRONMENT } from './runScripts.ts';
 import { createStopwatch } from './stopwatch.ts';
@@ -24,7 +24,7 @@ export interface AgentWorkspaceDeps {
   readonly driver: SandboxDriver;
   readonly baseImages: BaseImages;
   readonly store: ArtefactStore;
-  readonly mirrors: MirrorStore;
+  readonly pinned: PinnedFactsOf;
 }
 
 /** What an agent's work came to. A tree that git cannot read any more, or a change beyond all bounds, is the agent's doing. */
@@ -46,10 +46,8 @@ export async function openWorkspace(
   row: InstanceRow,
   context: WorkContext,
 ): Promise<AgentWorkspace> {
-  const workspace = await prepareWorkspace(
-    { store: deps.store, openMirror: async (id) => deps.mirrors.open(id) },
-    planOf(row),
-  );
+  const plan = planOf(row);
+  const workspace = await prepareWorkspace(deps.store, plan, await deps.pinned(plan));
   const { base, runtimeVersion, systemPackages } = workspace.spec;
   const { key, variant } = row.environment;
   const sandbox = await deps.driver.create({

@@ -1,7 +1,7 @@
 """Makes a pool of canaries for test files: copies of their own tests with one assertion made false.
 
 Where an assertion compares with a literal, the literal is exchanged, by secret choice, within a group whose every member might
-have been exchanged for the others; else the assertion is inverted. What still tells two copies apart: meaning (who knows the
+have been exchanged for the others; else, or where a literal has no such group, the assertion is inverted. What still tells two copies apart: meaning (who knows the
 right answer, or reads a text); what occurs elsewhere; that people negate more rarely than not; the base's text, where a test
 stands in it. Tests that the change adds or edits come first: their upstream text is not in the base's commit.
 
@@ -156,9 +156,9 @@ class File:
         self.tree = tree
         self.taken = taken
         self.tests = tests
-        self.expected = collections.Counter(
-            source_of(one, lines) for test in tests for statement in assertions(test.node) for one in literals_of(statement)
-        )
+        expected = [one for test in tests for statement in assertions(test.node) for one in literals_of(statement)]
+        self.expected = collections.Counter(key_of(one.value) for one in expected)
+        self.spelled = {source_of(one, lines): one.value for one in expected}
 
 
 class Test:
@@ -383,35 +383,60 @@ def other_literals(statement, file):
         text, value = source_of(constant, file.lines), constant.value
         if constant.lineno != constant.end_lineno or not is_literal(text, type(value)):
             continue
-        others = [one for one in others_of(text, value, file) if is_literal(one, type(value)) and ast.literal_eval(one) != value]
+        taken = [value, *rivals(constant, statement)]
+        before = file.lines[constant.lineno - 1].encode("utf-8")[: constant.col_offset].decode("utf-8")[-1:]
+        found = others_of(text, value, before, file)
+        others = [one for one in found if is_literal(one, type(value)) and ast.literal_eval(one) not in taken]
         if others:
             return [(span_of(constant), one) for one in SECRET.sample(others, len(others))]
     return []
 
 
-def others_of(text, value, file):
-    """What might as well stand for a literal, in both directions alike."""
+def rivals(constant, statement):
+    """Values beside it in a set or among a dict's keys, where nobody writes one twice."""
+    for holder in ast.walk(statement):
+        members = holder.elts if isinstance(holder, ast.Set) else holder.keys if isinstance(holder, ast.Dict) else []
+        if constant in members:
+            return [one.value for one in members if isinstance(one, ast.Constant) and one is not constant]
+    return []
+
+
+def key_of(value):
+    return type(value), value
+
+
+def others_of(text, value, before, file):
+    """What might as well stand for a literal, in both directions alike; `before` is the character in front of it."""
     if isinstance(value, bool):
         return [repr(not value)]
-    digits = other_digits(text)
+    digits = other_digits(text, before)
     if digits or not isinstance(value, (str, bytes)):
         return digits
-    # One that is expected but once stands for none that is expected elsewhere.
-    if file.expected[text] > 1:
-        return [one for one in file.expected if one[0] == text[0]]
+    # One that is expected but once stands for none that is expected elsewhere; one with digits would never come back.
+    if file.expected[key_of(value)] > 1:
+        alike = [word for word, one in file.spelled.items() if type(one) is type(value) and word[0] == text[0]]
+        return [word for word in alike if not other_digits(word, "")]
     return other_words(text)
 
 
-def other_digits(text):
+def other_digits(text, before):
     """The text with its last significant digit exchanged within its group: round numbers stay as round as they are."""
-    numbers = list(re.finditer(r"[0-9]+", without_escapes(text)))
+    plain = without_escapes(text)
+    numbers = list(re.finditer(r"[0-9]+", plain))
     if not numbers:
         return []
     last = ([one for one in numbers if one.group().strip("0")] or numbers)[-1]
     at = last.start() + max(len(last.group().rstrip("0")) - 1, 0)
-    groups = ("012", "345", "6789") if len(numbers) == len(last.group()) == 1 else ("123", "456", "789")
+    ahead = (before + text[:at])[-1:]
+    alone = len(numbers) == len(last.group()) == 1 and ahead not in ("-", ".")
+    groups = ("012", "345", "6789") if alone else ("123", "456", "789")  # nobody writes -0 or .0
     group = next((one for one in groups if text[at] in one), "")
-    return [text[:at] + digit + text[at + 1 :] for digit in group if digit != text[at]]
+    made = [text[:at] + digit + text[at + 1 :] for digit in group if digit != text[at]]
+    return [one for one in made if blanks(without_escapes(one)) == blanks(plain)]  # no new escape sequence
+
+
+def blanks(plain):
+    return [letter == "\0" for letter in plain]
 
 
 def other_words(text):

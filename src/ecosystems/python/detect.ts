@@ -132,9 +132,12 @@ function mergeMetadata(
   const readers: ProjectMetadata[] = [pyproject?.metadata ?? NO_METADATA];
   if (generated) readers.push(...generatedMetadata(tree));
   const cfg = setupCfg?.metadata ?? NO_METADATA;
-  // A setup.py beside setup.cfg may add requirements: only a build can tell.
+  // A setup.py beside setup.cfg that says anything may add requirements: only a build can tell.
   readers.push(
-    setupPy === null && cfg.name !== null && !dynamicProject(pyproject)
+    (setupPy === null || setupPy.empty) &&
+      cfg.name !== null &&
+      setupCfg?.requiresElsewhere === false &&
+      !dynamicProject(pyproject)
       ? { ...cfg, dependencies: cfg.dependencies ?? [] }
       : cfg,
   );

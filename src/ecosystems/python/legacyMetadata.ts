@@ -10,6 +10,8 @@ export interface SetupCfg {
   readonly metadata: ProjectMetadata;
   readonly setupRequires: readonly string[];
   readonly testsRequire: readonly string[];
+  /** The requirements stand in another file. */
+  readonly requiresElsewhere: boolean;
 }
 
 /** Reads setup.cfg. Values that point elsewhere (`file:`, `attr:`) count as not said. */
@@ -36,6 +38,7 @@ export function readSetupCfg(text: string): SetupCfg {
     },
     setupRequires: iniLines(options?.get('setup_requires')),
     testsRequire: iniLines(options?.get('tests_require')),
+    requiresElsewhere: indirect(install),
   };
 }
 
@@ -47,6 +50,8 @@ export interface SetupPy {
   readonly testsRequire: readonly string[];
   /** The text names compiled extensions. */
   readonly compiled: boolean;
+  /** Nothing but a call of `setup()` without arguments: setup.cfg says it all. */
+  readonly empty: boolean;
 }
 
 /** String literals of `keyword=[...]` in a setup.py; [] when the value is computed. */
@@ -57,6 +62,10 @@ function literalList(text: string, keyword: string): readonly string[] {
 
 const literal = (text: string, keyword: string): string | null =>
   new RegExp(`\\b${keyword}\\s*=\\s*(['"])((?:(?!\\1).)*)\\1`).exec(text)?.[2] ?? null;
+
+/** Lines that a setup.py may consist of and still say nothing. */
+const EMPTY_SETUP_LINE =
+  /^\s*(?:#.*|import setuptools|from setuptools import setup|(?:setuptools\.)?setup\(\s*\)|if __name__ == (['"])__main__\1:)?\s*(?:#.*)?$/;
 
 /** Reads what literals of a setup.py give without running it. */
 export function readSetupPy(text: string): SetupPy {
@@ -70,6 +79,7 @@ export function readSetupPy(text: string): SetupPy {
     setupRequires: literalList(text, 'setup_requires'),
     testsRequire: literalList(text, 'tests_require'),
     compiled: /\bext_modules\s*=|\bcythonize\s*\(|\bcffi_modules\s*=|\bExtension\s*\(/.test(text),
+    empty: text.split(/\r?\n/).every((line) => EMPTY_SETUP_LINE.test(line)),
   };
 }
 

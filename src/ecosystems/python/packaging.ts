@@ -64,6 +64,10 @@ export function touchesPackaging(
   });
 }
 
+/** Whether a change of this path can be one that `touchesPackaging` speaks of. */
+export const mayTouchPackaging = (path: string): boolean =>
+  COMPILED.test(path) || BUILD_FILES.test(path) || PACKAGING_FILES.includes(path);
+
 /** Files whose texts `touchesPackaging` must be given. */
 export const PACKAGING_FILES: readonly string[] = ['pyproject.toml', 'setup.cfg'];
 

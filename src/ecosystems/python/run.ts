@@ -10,35 +10,33 @@ import type { EnvironmentVariant } from '../../domain/types.ts';
 import type { RunOutcome, RunPlan, RunRecord } from '../../domain/runs.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
 import type { BaseImages, Sandbox, SandboxDriver } from '../../sandbox/types.ts';
-import type { MirrorStore } from '../../sources/types.ts';
 import type { ArtefactStore } from '../../store/types.ts';
 import type { WorkContext } from '../types.ts';
 import { createStopwatch } from './stopwatch.ts';
 import type { Stopwatch } from './stopwatch.ts';
 import { savedLog } from './regrade.ts';
-import { createMemo } from './memo.ts';
 import { installOutcome, placeBase, rebuildApart } from './install.ts';
 import type { InstallFailure, PlacedBase } from './install.ts';
+import type { PinnedFacts, PinnedFactsOf } from './pinnedFacts.ts';
 import { workspaceKey } from './preparedWorkspaces.ts';
 import type { PreparedWorkspaces } from './preparedWorkspaces.ts';
 import { RUNNER_FILES, deletionsFile, poolScript } from './runScripts.ts';
 import { configFile, runTests, silentFiles } from './runTests.ts';
 import type { TestsResult } from './runTests.ts';
 import { changeTar, joinTars } from './trees.ts';
-import { canaryScript, prepareWorkspace, readPinnedFacts } from './workspace.ts';
-import type { PinnedFacts, Workspace } from './workspace.ts';
+import { canaryScript, prepareWorkspace } from './workspace.ts';
+import type { Workspace } from './workspace.ts';
 
 export interface PythonRunnerDeps {
   readonly driver: SandboxDriver;
   readonly baseImages: BaseImages;
   readonly store: ArtefactStore;
-  readonly mirrors: MirrorStore;
   readonly workspaces: PreparedWorkspaces;
+  readonly pinned: PinnedFactsOf;
   readonly log: Logger;
 }
 
 const HEARTBEAT_MS = 5_000;
-const KNOWN_ROWS = 64; // trees of so many rows stay in memory: a few MB
 const POOL_TIMEOUT_MS = 60_000;
 
 /** Directory of an environment in the package store, relative to the volume's root. */
@@ -49,8 +47,6 @@ export const environmentSubpath = (key: string, variant: EnvironmentVariant): st
 export function createPythonRunner(
   deps: PythonRunnerDeps,
 ): (plan: RunPlan, context: WorkContext) => Promise<RunRecord> {
-  const workspaceDeps = { store: deps.store, openMirror: async (id: string) => deps.mirrors.open(id) };
-  const pinned = createMemo(KNOWN_ROWS, async (plan: RunPlan) => readPinnedFacts(workspaceDeps, plan));
   return async (plan, context) => {
     const clock = createStopwatch();
     const beat = setInterval(
@@ -59,11 +55,11 @@ export function createPythonRunner(
     );
     let starting: Promise<Sandbox> | null = null;
     try {
-      const known = await pinned(`${plan.candidate} ${plan.spec} ${plan.withTestPatch}`, plan);
+      const known = await deps.pinned(plan);
       const containers = await containersFor(deps, plan, known, context);
       starting = containers.create(); // a daemon starts it while git applies the patch
       starting.catch(() => undefined);
-      const workspace = await prepareWorkspace(workspaceDeps, plan, known);
+      const workspace = await prepareWorkspace(deps.store, plan, known);
       clock.lap('patchMs');
       if (workspace.patch?.ok === false) {
         return recordOf(plan, clock, { outcome: workspace.patch.outcome, notes: [workspace.patch.note] });

@@ -5,14 +5,16 @@ import { infraFailure } from '../../domain/failures.ts';
 import { isProtected, isTestModule } from '../../domain/split.ts';
 import type { Candidate, EnvironmentSpec } from '../../domain/types.ts';
 import type { PlantedCanary, RunPlan } from '../../domain/runs.ts';
-import type { Mirror, TreeEntry } from '../../sources/types.ts';
+import type { Mirror } from '../../sources/types.ts';
 import type { ArtefactStore } from '../../store/types.ts';
 import { patternsIn } from '../../sources/pythonFiles.ts';
 import { PACKAGING_FILES, touchesPackaging } from './packaging.ts';
+import { NO_CHANGE } from './pinnedFacts.ts';
+import type { PinnedFacts } from './pinnedFacts.ts';
 import type { RunnerConfig } from './runnerConfig.ts';
 import { pinRunnerConfig, RUNNER_CONFIG_FILES, settleConfig } from './runnerConfig.ts';
 import type { ChangedFile, PatchResult, TreeChange } from './workspaceChange.ts';
-import { applyPatch, changeBetween } from './workspaceChange.ts';
+import { applyPatch } from './workspaceChange.ts';
 
 export interface Workspace {
   readonly candidate: Candidate;
@@ -36,77 +38,21 @@ export interface Workspace {
   readonly testModules: readonly string[];
 }
 
-/** What is the same for every patch on a row: read from the mirror once, then kept by the runner. */
-export interface PinnedFacts {
-  readonly candidate: Candidate;
-  readonly spec: EnvironmentSpec;
-  readonly mirror: Mirror;
-  /** The row pins tests, conftest and runner configuration: they are those of this commit. */
-  readonly pinnedCommit: string;
-  readonly treeOid: string;
-  readonly baseTree: readonly TreeEntry[];
-  readonly tree: readonly TreeEntry[];
-  readonly configTexts: ReadonlyMap<string, string>;
-  readonly packagingTexts: ReadonlyMap<string, string>;
-  /** What the row's test patch changes. */
-  readonly tests: TreeChange;
-}
-
-interface WorkspaceDeps {
-  readonly store: ArtefactStore;
-  readonly openMirror: (id: string) => Promise<Mirror>;
-}
-
-/** Reads what a plan pins. Touches the mirror and the artefact store only. Throws Infra when an object is missing. */
-export async function readPinnedFacts(
-  deps: WorkspaceDeps,
-  plan: Pick<RunPlan, 'candidate' | 'spec' | 'withTestPatch'>,
-): Promise<PinnedFacts> {
-  const [candidate, spec] = await Promise.all([
-    deps.store.getJson<Candidate>(plan.candidate),
-    deps.store.getJson<EnvironmentSpec>(plan.spec),
-  ]);
-  const mirror = await deps.openMirror(candidate.mirror);
-  const { baseCommit, testCommit } = candidate;
-  const pinnedCommit = plan.withTestPatch ? testCommit : baseCommit;
-  const [treeOid, baseTree, tree, configTexts, packagingTexts, tests] = await Promise.all([
-    mirror.treeOid(baseCommit),
-    mirror.listTree(baseCommit),
-    mirror.listTree(pinnedCommit),
-    readTexts(mirror, pinnedCommit, RUNNER_CONFIG_FILES),
-    readTexts(mirror, baseCommit, PACKAGING_FILES),
-    plan.withTestPatch ? changeBetween(mirror, baseCommit, testCommit) : NO_CHANGE,
-  ]);
-  return {
-    candidate,
-    spec,
-    mirror,
-    pinnedCommit,
-    treeOid,
-    baseTree,
-    tree,
-    configTexts,
-    packagingTexts,
-    tests,
-  };
-}
-
 /**
- * Computes a plan's workspace from what it pins, its patch and its canaries. Nothing is executed.
+ * Computes a plan's workspace from what its row pins, its patch and its canaries. Nothing is executed.
  * Throws Infra when an object is missing.
  */
 export async function prepareWorkspace(
-  deps: WorkspaceDeps,
+  store: ArtefactStore,
   plan: RunPlan,
-  known?: PinnedFacts,
+  pinned: PinnedFacts,
 ): Promise<Workspace> {
-  const pinned = known ?? (await readPinnedFacts(deps, plan));
   const { candidate, spec, mirror, treeOid, tree, configTexts } = pinned;
   const split = { pythonFiles: pythonFilesOf(configTexts) };
   const protects = (path: string): boolean => isProtected(path, split);
   const [patch, planted] = await Promise.all([
-    patchOf(deps.store, pinned, plan, protects),
-    plan.canaries === null ? [] : deps.store.getJson<readonly PlantedCanary[]>(plan.canaries),
+    patchOf(store, pinned, plan, protects),
+    plan.canaries === null ? [] : store.getJson<readonly PlantedCanary[]>(plan.canaries),
   ]);
   const sources = patch?.ok === true ? patch.change : NO_CHANGE;
   const overlay = await withCanaries(pinned, combine(sources, pinned.tests), planted);
@@ -131,19 +77,8 @@ export async function prepareWorkspace(
   };
 }
 
-const NO_CHANGE: TreeChange = { files: [], deleted: [] };
-
 /** Source of the script that makes canary pools; it runs inside the sandbox. */
 export const canaryScript = async (): Promise<Buffer> => readFile(new URL('./canaries.py', import.meta.url));
-
-async function readTexts(
-  mirror: Mirror,
-  commit: string,
-  paths: readonly string[],
-): Promise<ReadonlyMap<string, string>> {
-  const files = await mirror.readFiles(commit, paths);
-  return new Map([...files].map(([path, content]) => [path, content.toString('utf8')]));
-}
 
 /** The project's own patterns of test modules, where it sets them. */
 function pythonFilesOf(configTexts: ReadonlyMap<string, string>): readonly string[] | null {

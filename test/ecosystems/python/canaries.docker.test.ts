@@ -81,11 +81,23 @@ const WORDS = [
   'jungle',
 ];
 const word = (n: number): string => WORDS[n % 10]!;
+/** What an exchange must not make: a zero with a sign, a member twice, an escape, a text that would not come back. */
+const ODD = [
+  'f(x) == -1',
+  'f(x) == "-1"',
+  'f(x) == .1',
+  'f(x) == {1, 2}',
+  'f(x) == {1: None, 2: None}',
+  'f(x) == "\\08"',
+  'f(x) == "foo"',
+  'f(x) == "v1"',
+];
 /** So many files of each kind. */
 const FORMS = Object.fromEntries(
   Array.from({ length: 20 }, (_, n) => [
     [`test_numbers_${n}.py`, fileOf((k) => `f${k}(x) == ${137 * (8 * n + k) + 11}`)],
     [`test_texts_${n}.py`, fileOf((k) => `f${k}(x) == "the ${word(n + k)} ${word(n + 3 * k + 1)}"`)],
+    [`test_odd_${n}.py`, fileOf((k) => ODD[(n + k) % ODD.length]!)],
     [`test_shared_${n}.py`, fileOf((k) => `f${k}(x) == "${word(n + (k < 6 ? k % 3 : k))}"`)],
   ]).flat(),
 ) as Readonly<Record<string, string>>;
@@ -183,6 +195,18 @@ describe('the form of an exchanged literal does not tell a canary from its twin'
       const occurs = (text: string): number => FORMS[file]!.split(text).length - 1;
       expect([file, twin, canary, occurs(canary) > 0]).toEqual([file, twin, canary, occurs(twin) > 1]);
     }
+  });
+
+  test('nothing is made that nobody writes, or that would not be exchanged back', async () => {
+    const literals = (await pairsOf('odd')).map(([, , canary]) => canary);
+    expect(literals.length).toBeGreaterThan(60);
+    for (const literal of literals) {
+      expect(literal).not.toMatch(
+        /-0|^\.0|\{1, 1\}|\{2, 2\}|\{1: None, 1: None\}|\{2: None, 2: None\}|\\0[0-7]/,
+      );
+    }
+    const ofWords = (await pairsOf('odd')).filter(([, twin]) => twin === '"foo"');
+    for (const [, , canary] of ofWords) expect(canary).not.toMatch(/\d/);
   });
 
   test('who judges pairs by their form finds the genuine one little more often than by guessing', async () => {

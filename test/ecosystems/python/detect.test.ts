@@ -92,6 +92,24 @@ describe('a project is read from', () => {
     expect(project?.buildRequires).toEqual(['setuptools', 'wheel']);
   });
 
+  test.each([
+    ['from setuptools import setup\n\nsetup()\n', ['six']],
+    [
+      '#!/usr/bin/env python\nimport setuptools\n\nif __name__ == "__main__":\n    setuptools.setup()  # all in setup.cfg\n',
+      ['six'],
+    ],
+    ['from setuptools import setup\nsetup(install_requires=open("r.txt").read())\n', null],
+    ['import setuptools; import os\nsetuptools.setup()\n', null],
+  ])('setup.cfg beside a setup.py: %j', (setupPy, dependencies) => {
+    const cfg = '[metadata]\nname = a\n[options]\n';
+    const described = (more: string) =>
+      describeFiles({ 'setup.cfg': cfg + more, 'setup.py': setupPy })?.dependencies;
+    // what setup.cfg says counts; what it does not say counts as nothing only where setup.py says nothing either
+    expect(described('install_requires = six\n')).toEqual(['six']);
+    expect(described('')).toEqual(dependencies === null ? null : []);
+    expect(described('install_requires = file: r.txt\n')).toBeNull();
+  });
+
   test('setup.py, whose run-time requirements only a build can tell', () => {
     const project = describeFiles({
       'setup.py':

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { openWorkspace } from '../../../src/ecosystems/python/agentWorkspace.ts';
 import type { AgentWorkspace } from '../../../src/ecosystems/python/agentWorkspace.ts';
 import { createPythonEcosystem } from '../../../src/ecosystems/python/index.ts';
-import { createPreparedWorkspaces } from '../../../src/ecosystems/python/preparedWorkspaces.ts';
 import type { WorkContext } from '../../../src/ecosystems/types.ts';
 import { createMirrorStore } from '../../../src/sources/mirror.ts';
 import type { SourceMirror } from '../../../src/sources/mirror.ts';
@@ -13,6 +12,7 @@ import { DEFAULT_RUN_LIMITS } from '../../../src/domain/runs.ts';
 import type { ArtefactRef, Candidate, EnvironmentSpec } from '../../../src/domain/types.ts';
 import type { PlantedCanary, RunPlan, RunRecord } from '../../../src/domain/runs.ts';
 import { makeRow } from '../../evaluation/rows.ts';
+import { hostParts } from '../../support/hostParts.ts';
 import { writeTree } from '../../support/gitFixture.ts';
 import type { FixtureFile } from '../../support/gitFixture.ts';
 import type { TestInstallation } from '../../support/docker.ts';
@@ -132,8 +132,8 @@ export async function makeRunFixture(installation: TestInstallation): Promise<Ru
   const mirrors = createMirrorStore(join(stateDir, 'mirrors'), { log });
   const mirror = await mirrors.create('calcx');
   await driver.ensureStoreVolume(installation.installation);
-  const workspaces = createPreparedWorkspaces({ dir: join(stateDir, 'workspaces'), maxBytes: 2 ** 30, log });
-  const ecosystem = createPythonEcosystem({ driver, baseImages, store, records, mirrors, workspaces, log });
+  const parts = hostParts({ store, mirrors, stateDir, log });
+  const ecosystem = createPythonEcosystem({ driver, baseImages, store, records, mirrors, log, ...parts });
   const context: WorkContext = {
     owner: { installation: installation.installation, host: 'test' },
     heartbeat: () => undefined,
@@ -188,7 +188,7 @@ export async function makeRunFixture(installation: TestInstallation): Promise<Ru
     openWorkspace: () => {
       const { environment, ...rest } = makeRow({ candidate: candidateRef, environment_spec: resolved.spec });
       const row = { ...rest, environment: { ...environment, key: resolved.key } };
-      return openWorkspace({ driver, baseImages, store, mirrors }, row, context);
+      return openWorkspace({ driver, baseImages, store, pinned: parts.pinned }, row, context);
     },
     run: (plan) =>
       ecosystem.run(
