@@ -13,8 +13,11 @@ const checkout = join(root, 'src/cli/main.ts'); // not in the published package
 const isCheckout = existsSync(checkout);
 const main = isCheckout ? checkout : join(root, 'dist/cli/main.js');
 
-/** Compiled code of every module, which halves the start; XDG's place, never a directory that others may write to. */
-const compileCache = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'repoforge', 'node');
+/** Where caches go by XDG; compiled code of every module halves the start. Never a directory that others may write to. */
+const caches = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
+const compileCache = join(caches, 'repoforge', 'node');
+/** Without a home Node may look for a place to make the directory without end (seen under /proc). */
+const mayCache = existsSync(dirname(caches));
 
 /** Node 22.18, 23.6 and 24 strip types without a flag; dist needs the same floor for its dependencies. */
 const isNewEnough = (version) => {
@@ -38,7 +41,7 @@ function pinnedNode() {
 function rerun(node) {
   const child = spawn(node, [main, ...process.argv.slice(2)], {
     stdio: 'inherit',
-    env: { NODE_COMPILE_CACHE: compileCache, ...process.env },
+    env: { ...(mayCache ? { NODE_COMPILE_CACHE: compileCache } : {}), ...process.env },
   });
   const own = ['SIGINT', 'SIGQUIT', 'SIGHUP']; // the terminal sends these to the child itself; twice would mean "now!"
   for (const name of [...own, 'SIGTERM', 'SIGUSR2']) {
@@ -61,7 +64,7 @@ async function start() {
     boot(root);
   }
   if (isNewEnough(process.versions.node)) {
-    module.enableCompileCache(compileCache);
+    if (mayCache) module.enableCompileCache(compileCache);
     return void (await import(pathToFileURL(main).href));
   }
   const node = pinnedNode();
