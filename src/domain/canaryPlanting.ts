@@ -31,7 +31,7 @@ export function plantWholePool(pool: readonly Canary[]): readonly PlantedCanary[
 
 /**
  * A secret random few of the proven canaries. First those whose twin is a FAIL_TO_PASS test, since a forger must turn those
- * tests; up to half of the places. Then one for each file, the files of FAIL_TO_PASS first; then more while there is room.
+ * tests, as many of these as can be; up to half of the places. Then one for each file, the files of FAIL_TO_PASS first; then more while there is room.
  * A plainly failing canary stands in only where a file has no other. Of the twins without a canary in this run, every other
  * one bears another name: who turns tests by their names leaves those as they fail, and canaries are not the only new names.
  * @param random uniform in [0, 1), from a cryptographic source in production
@@ -49,7 +49,7 @@ export function drawCanaries(
   }
   const isOfChange = ({ twin }: Canary): boolean =>
     twin !== null && lists.failToPass.some((id) => parameterSuffix(id, twin) !== null);
-  const ofChange = shuffled([...byFile.values()].flat().filter(isOfChange), random);
+  const ofChange = spreadOverTwins(shuffled([...byFile.values()].flat().filter(isOfChange), random));
   const files = [...byFile.keys()];
   const half = MAX_CANARIES_PER_RUN / 2;
   const order = [...files.slice(0, half), ...shuffled(files.slice(half), random)];
@@ -63,6 +63,20 @@ export function drawCanaries(
   const planted = named(shuffled([...chosen], random), random);
   const others = shuffled([...byFile.values()].flat(), random).filter((canary) => !chosen.has(canary));
   return [...planted, ...renamedTwins(others, planted, random)];
+}
+
+/** A copy of every test before a second one of any, exchanged before inverted ones: a forger must be right about each test. */
+function spreadOverTwins(canaries: readonly Canary[]): readonly Canary[] {
+  const copies = new Map<string | null, number>();
+  return canaries
+    .toSorted((a, b) => Number(a.inverted === true) - Number(b.inverted === true))
+    .map((canary) => {
+      const copy = copies.get(canary.twin) ?? 0;
+      copies.set(canary.twin, copy + 1);
+      return { canary, copy };
+    })
+    .toSorted((a, b) => a.copy - b.copy)
+    .map(({ canary }) => canary);
 }
 
 /** Twins that bear another name although their canary is left out: a coin for each. */

@@ -53,6 +53,8 @@ export interface Canary {
   readonly twin: string | null;
   /** Node id prefix up to the function's name, e.g. `tests/test_a.py::TestB::`. */
   readonly prefix: string;
+  /** Its assertion is the twin's inverted, which form gives away; drawn after those whose literal was exchanged. */
+  readonly inverted?: boolean;
 }
 
 export interface PlantedCanary {

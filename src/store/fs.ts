@@ -10,6 +10,7 @@ import { canonicalJson } from '../domain/canonical.ts';
 import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
 import type { ArtefactRef } from '../domain/types.ts';
 import { ifAbsent } from './absent.ts';
+import { sha256OfBytes } from './digest.ts';
 import { errorCode, storageFailure, syncDirectory, temporaryName, writeDurably } from './durable.ts';
 import { createSweepGate } from './sweepGate.ts';
 import type { ArtefactStore, RecordStore } from './types.ts';
@@ -20,7 +21,6 @@ const hexOf = (ref: ArtefactRef): string => {
   return hex;
 };
 
-const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 const pack = promisify(gzip); // its header holds no time: equal content gives equal bytes
 const unpack = promisify(gunzip);
 
@@ -91,7 +91,7 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
     try {
       const stored = await readFile(path);
       const content = path.endsWith('.gz') ? await unpack(stored) : stored;
-      if (digest(content) === hex) return content;
+      if (sha256OfBytes(content) === hex) return content;
     } catch (error) {
       const code = errorCode(error);
       if (code === 'ENOENT') return null;
@@ -106,7 +106,7 @@ export function createFsArtefactStore(dir: string): ArtefactStore {
   const store: ArtefactStore = {
     async put(content) {
       const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
-      const hex = digest(bytes);
+      const hex = sha256OfBytes(bytes);
       const packed = await pack(bytes);
       if (await renew(hex, packed.length)) return `sha256:${hex}`;
       return write(async (file) => {

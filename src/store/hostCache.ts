@@ -2,10 +2,10 @@
  * Files of this host that can all be made again: checked by hash when they are read, bounded together, and the longest unused
  * goes first.
  */
-import { createHash } from 'node:crypto';
 import { mkdir, readFile, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { sha256OfBytes } from './digest.ts';
 import { temporaryName, writeDurably } from './durable.ts';
 
 const FULL_AFTER_EVICTION = 0.9;
@@ -44,7 +44,7 @@ export function createHostCache(options: {
       if (file === null || end < 0) return null;
       const bytes = file.subarray(end + 1);
       const { sha256: expected, ...note } = headerOf(file.subarray(0, end)) ?? { sha256: null };
-      if (expected !== sha256(bytes)) {
+      if (expected !== sha256OfBytes(bytes)) {
         log.warn({ file: path }, 'a cached file is damaged; it is made again');
         return null;
       }
@@ -53,7 +53,7 @@ export function createHostCache(options: {
       return { bytes, note };
     },
     async put(key, bytes, note = {}) {
-      const header: Header = { ...note, sha256: sha256(bytes) };
+      const header: Header = { ...note, sha256: sha256OfBytes(bytes) };
       const file = Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), bytes]);
       if (file.length > maxBytes) return; // it would push out everything, itself included
       await mkdir(dir, { recursive: true });
@@ -64,8 +64,6 @@ export function createHostCache(options: {
     },
   };
 }
-
-const sha256 = (content: Buffer): string => createHash('sha256').update(content).digest('hex');
 
 function headerOf(line: Buffer): Header | null {
   try {

@@ -41,6 +41,24 @@ test('different draws plant different canaries or names', () => {
   expect(draws.size).toBeGreaterThan(5);
 });
 
+test('of the change’s tests as many as can be carry a canary, exchanged ones before inverted ones', () => {
+  const names = ['a', 'b', 'c', 'd'];
+  const pool = names.flatMap((name) => [
+    planted(A, name, `${name}_one`, { inverted: false }).canary,
+    planted(A, name, `${name}_two`, { inverted: name === 'a' }).canary,
+  ]);
+  const inverted = planted(A, 'e', 'e_one', { inverted: true }).canary;
+  const failToPass = [...names, 'e'].map((name) => `${A}::${name}`);
+  for (let draw = 0; draw < 50; draw += 1) {
+    const drawn = drawCanaries([inverted, ...pool], { files: [A], failToPass }, Math.random)
+      .filter(({ absent }) => absent !== true)
+      .map(({ canary }) => canary);
+    const exchanged = drawn.filter((canary) => canary.inverted !== true).map(({ twin }) => twin);
+    for (const name of names) expect(exchanged).toContain(`${A}::${name}`); // one more of any kind may come along
+    expect(drawn.length).toBeLessThan(6);
+  }
+});
+
 test('a plainly failing canary is drawn only where no test could be inverted', () => {
   const plain = planted(A, null, 'test_plain').canary;
   expect(drawCanaries([plain], lists, () => 0.9).map(({ canary }) => canary.twin)).toEqual([null]);

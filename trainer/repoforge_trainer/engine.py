@@ -20,7 +20,8 @@ import torch
 
 from .files import read_manifest, write_directory, write_manifest
 from .journal import CommittedStep, Journal, Refused
-from .losses import LossOptions, token_loss, k3
+from .losses import LossOptions, token_loss
+from .metrics import Sums, merged
 from .model import DTYPES, LoraOptions, Policy
 from .samples import Sample, micro_batches, part_hash, rows_of
 
@@ -351,44 +352,3 @@ class _Work:
     def __exit__(self, *_: object) -> None:
         self._engine.busy = None
         self._engine._lock.release()
-
-
-class Sums:
-    """Sums over targets, for metrics that can be merged over parts."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, float] = {"loss": 0.0, "tokens": 0.0, "clipped": 0.0, "entropy": 0.0, "mismatch_kl": 0.0, "kl": 0.0}
-        self.mismatch_max = 0.0
-        self.log_mass_min = 0.0
-
-    def add(self, loss: torch.Tensor, scored: Any, recorded: torch.Tensor, clipped: torch.Tensor, reference: torch.Tensor | None) -> None:
-        with torch.no_grad():
-            difference = scored.logprob - recorded
-            values = self.values
-            values["loss"] += float(loss)
-            values["tokens"] += difference.numel()
-            values["clipped"] += float(clipped.sum())
-            values["entropy"] += float(scored.entropy.sum())
-            values["mismatch_kl"] += float(k3(difference).sum())
-            values["kl"] += 0.0 if reference is None else float(k3(reference - scored.logprob).sum())
-            self.mismatch_max = max(self.mismatch_max, float(difference.abs().max()))
-            self.log_mass_min = min(self.log_mass_min, float(scored.log_mass.min()))
-
-    def metrics(self) -> dict[str, float]:
-        return {**self.values, "mismatch_max": self.mismatch_max, "log_mass_min": self.log_mass_min}
-
-
-def merged(parts: list[dict[str, float]]) -> dict[str, float]:
-    """Metrics of a whole step: means over its targets, extremes over its parts."""
-    total = {name: sum(part[name] for part in parts) for name in parts[0]}
-    tokens = max(total["tokens"], 1.0)
-    return {
-        "loss": total["loss"],
-        "tokens": total["tokens"],
-        "clip_fraction": total["clipped"] / tokens,
-        "entropy": total["entropy"] / tokens,
-        "mismatch_kl": total["mismatch_kl"] / tokens,
-        "kl": total["kl"] / tokens,
-        "mismatch_max": max(part["mismatch_max"] for part in parts),
-        "log_mass_min": min(part["log_mass_min"] for part in parts),
-    }

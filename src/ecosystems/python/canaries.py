@@ -1,9 +1,10 @@
 """Makes a pool of canaries for test files: copies of their own tests with one assertion made false.
 
 Where an assertion compares with a literal, the literal is exchanged, by secret choice, within a group whose every member might
-have been exchanged for the others; else, or where a literal has no such group, the assertion is inverted. What still tells two copies apart: meaning (who knows the
-right answer, or reads a text); what occurs elsewhere; that people negate more rarely than not; the base's text, where a test
-stands in it. Tests that the change adds or edits come first: their upstream text is not in the base's commit.
+have been exchanged for the others; else, or where a literal has no such group, the assertion is inverted. What still tells two
+copies apart: meaning (who knows the right answer, or reads a text); what occurs elsewhere; that people negate more rarely than
+not; the base's text, where a test stands in it. Tests that the change adds or edits come first: their upstream text is not in
+the base's commit.
 
 Runs inside the sandbox on the base system's own Python (3.9 or later), with the standard library alone, before any test.
 Reads a JSON list of paths (relative to the working directory) on standard input, writes a JSON list of canaries on
@@ -142,7 +143,7 @@ def canaries_of(path, base):
     if not chosen and candidates:
         chosen = [one for one in [plainly_failing(candidates[len(candidates) // 2], file)] if one]
     for one in chosen:
-        del one["parametrised"], one["inverted"]
+        del one["parametrised"]
     return chosen
 
 
@@ -359,10 +360,8 @@ def compared(statement):
         if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
             return [test.left, test.comparators[0]]
         return []
-    call = statement.value if isinstance(statement, ast.Expr) else None
-    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and INVERSE.get(call.func.attr) == "assertNotEqual":
-        return call.args[:2] if len(call.args) >= 2 else []
-    return []
+    call = statement.value
+    return call.args[:2] if INVERSE[call.func.attr] == "assertNotEqual" and len(call.args) >= 2 else []
 
 
 def literals_of(statement):

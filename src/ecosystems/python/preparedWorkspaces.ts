@@ -4,12 +4,12 @@
  * builds apart is kept under the patch's own key, so it reaches nobody else. A bounded cache of this host: all of it can be
  * made again, and the longest unused goes first.
  */
-import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import { hashOf } from '../../domain/canonical.ts';
 import type { RunPlan } from '../../domain/runs.ts';
 import { SANDBOX_PATHS } from '../../sandbox/types.ts';
 import type { Sandbox } from '../../sandbox/types.ts';
+import { sha256OfBytes } from '../../store/digest.ts';
 import type { HostCache } from '../../store/hostCache.ts';
 import { keepTrees } from './trees.ts';
 import type { Workspace } from './workspace.ts';
@@ -55,11 +55,9 @@ export function workspaceKey(plan: RunPlan, workspace: Workspace, image: string)
 
 const hashOfChange = ({ files, deleted }: TreeChange): string =>
   hashOf({
-    files: files.map(({ path, mode, content }) => [path, mode, sha256(content)]),
+    files: files.map(({ path, mode, content }) => [path, mode, sha256OfBytes(content)]),
     deleted,
   });
-
-const sha256 = (content: Buffer): string => createHash('sha256').update(content).digest('hex');
 
 export function createPreparedWorkspaces(options: {
   readonly cache: HostCache;

@@ -154,6 +154,7 @@ describe('an assertion made false', () => {
     ['test_none', /self.assertIsNotNone\(f\(2\)\)/, 'the opposite method'],
   ])('%s is copied with %s: %s', (name, line) => {
     expect(sourceOf(name)).toMatch(line);
+    expect(of(name)[0]?.inverted).toBe(/order|truth|none/.test(name));
   });
 
   test('what may pass or fail by chance or by decree has none', () => {
