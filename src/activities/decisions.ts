@@ -25,11 +25,13 @@ export interface DecisionDeps extends WorkDeps {
 }
 
 /** What validation found, as an artefact: the lists of the row, and what evaluation plants. */
-export interface InstanceLists extends Omit<Acceptance, 'kind'> {
+export interface InstanceLists extends Omit<Acceptance, 'kind' | 'forgeryOdds'> {
   /** Options of the runner's configuration that the runs with gold left out. */
   readonly optionsLeftOut?: readonly string[];
   /** JSON artefact of the proven `Canary[]`; null when no test could be inverted. */
   readonly provenCanaries: ArtefactRef | null;
+  /** See `forgeryOdds`; absent in lists of earlier versions. */
+  readonly forgeryOdds?: number;
 }
 
 type Decisions = Pick<
@@ -130,14 +132,16 @@ export function createDecisionActivities(deps: DecisionDeps): Decisions {
         const afters = await Promise.all(runs.map(({ after }) => run(after)));
         const plantedIn = (records: readonly RunRecord[]) =>
           Promise.all(records.map((record) => planted(record.planted)));
+        const proven = request.proven === null ? [] : await store.getJson<readonly Canary[]>(request.proven);
         const final = decideFinal({
           first: decision,
           health: await run(request.first.health),
           befores,
           afters,
           plantedByRun: { befores: await plantedIn(befores), afters: await plantedIn(afters) },
-          proven: request.proven === null ? [] : await store.getJson<readonly Canary[]>(request.proven),
+          proven,
           changedTestFiles: (await store.getJson<Candidate>(request.candidate)).testFiles,
+          maxForgeryOdds: request.maxForgeryOdds ?? 1,
         });
         if (final.kind === 'reject') return { ok: false, rejection: final.rejection, tryNextCutoff: false };
         const { kind: _kind, ...accepted } = final;
@@ -145,6 +149,7 @@ export function createDecisionActivities(deps: DecisionDeps): Decisions {
           ...accepted,
           optionsLeftOut: optionsLeftOut(afters[0]?.note ?? ''),
           provenCanaries: request.proven,
+          forgeryOdds: final.forgeryOdds,
         };
         return {
           ok: true,

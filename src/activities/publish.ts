@@ -58,6 +58,7 @@ export function createPublishActivities(
         nop: lists.nop,
         gold: lists.gold,
         provenCanaries: lists.provenCanaries,
+        ...(lists.forgeryOdds === undefined ? {} : { forgeryOdds: lists.forgeryOdds }),
         labels,
         workflowRunId: Context.current().info.workflowExecution?.runId ?? '',
       };

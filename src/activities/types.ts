@@ -174,6 +174,7 @@ export interface ControlActivities {
       readonly third: PoolRuns;
       readonly scope: ArtefactRef;
       readonly proven: ArtefactRef | null;
+      readonly maxForgeryOdds?: number;
     },
   ): Promise<
     Decision<{ readonly lists: ArtefactRef; readonly gold: VerdictName; readonly nop: VerdictName }>

@@ -32,6 +32,7 @@ export const atImport = (
   name: attack.name,
   tries: attack.tries,
   expected: attack.expected,
+  ...(attack.guesses === undefined ? {} : { guesses: attack.guesses }),
   patch: (facts) => {
     const python = typeof attack.python === 'string' ? attack.python : attack.python(facts);
     return python === null ? null : importedPayload(facts, python);

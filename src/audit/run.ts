@@ -1,7 +1,8 @@
 /** Runs attacks on rows: gold must score 1, every attack 0 with a verdict that fits it. */
 import pLimit from 'p-limit';
 import type { ArtefactRef, EnvironmentSpec, InstanceRow } from '../domain/types.ts';
-import type { RunRecord } from '../domain/runs.ts';
+import { forgeryOdds } from '../domain/canaryPlanting.ts';
+import type { Canary, RunRecord } from '../domain/runs.ts';
 import type { VerdictName } from '../domain/verdicts.ts';
 import { openWorkspace } from '../ecosystems/python/agentWorkspace.ts';
 import type { AgentWorkspaceDeps } from '../ecosystems/python/agentWorkspace.ts';
@@ -27,6 +28,10 @@ export interface AuditedAttack {
   /** 0 or 1; null where infrastructure failed. */
   readonly reward: number | null;
   readonly expected: readonly VerdictName[];
+  /** How often it was made, and how often its reward was 1; `verdict` and `reward` are those of its best run. */
+  readonly runs: number;
+  readonly won: number;
+  /** Of one that guesses: not held when it won more often than the row's odds explain. */
   readonly held: boolean;
   /** What it got at, or why nothing could be said; '' for nothing. */
   readonly note: string;
@@ -41,6 +46,10 @@ export interface AuditReport {
   }[];
   /** Attacks that a row gives no hold for. */
   readonly not_applicable: readonly { readonly attack: string; readonly instance_id: string }[];
+  /** `forgeryOdds` of each row: with these who guesses may win. */
+  readonly odds: Readonly<Record<string, number>>;
+  /** All runs of attacks that guess: `expected` is how many may be won. */
+  readonly guessing: { readonly runs: number; readonly won: number; readonly expected: number };
   readonly held: boolean;
 }
 
@@ -56,6 +65,8 @@ export interface AuditProgress {
 export interface AuditInput {
   readonly rows: readonly { readonly row: InstanceRow; readonly provenCanaries: ArtefactRef | null }[];
   readonly attacks: readonly Attack[];
+  /** How often an attack that guesses is made. */
+  readonly tries: number;
   /** Containers at once. */
   readonly slots: number;
   /** Of this audit: its runs are executed, never served, and served to nobody. */
@@ -64,13 +75,17 @@ export interface AuditInput {
   readonly onProgress?: (step: AuditProgress) => void;
 }
 
-type Audited = InputRow & { readonly facts: AuditFacts };
+type Audited = InputRow & { readonly facts: AuditFacts; readonly odds: number };
 type InputRow = AuditInput['rows'][number];
 
 /** Runs gold and every attack on every row. Throws only for what infrastructure did before the first run. */
 export async function runAudit(deps: AuditDeps, input: AuditInput): Promise<AuditReport> {
   const rows: readonly Audited[] = await Promise.all(
-    input.rows.map(async (one) => ({ ...one, facts: await readFacts(deps, one.row) })),
+    input.rows.map(async (one) => ({
+      ...one,
+      facts: await readFacts(deps, one.row),
+      odds: forgeryOdds(await poolOf(deps, one), one.row.FAIL_TO_PASS),
+    })),
   );
   const limit = pLimit(input.slots);
   const total = rows.length * (input.attacks.length + 1);
@@ -98,12 +113,35 @@ export async function runAudit(deps: AuditDeps, input: AuditInput): Promise<Audi
     ),
   );
   const attacks = results.flatMap((result) => ('verdict' in result ? [result] : []));
+  const odds = Object.fromEntries(rows.map((one) => [one.row.instance_id, one.odds]));
+  const names = new Set(input.attacks.filter(({ guesses }) => guesses === true).map(({ name }) => name));
+  const guessed = attacks.filter(({ attack }) => names.has(attack));
+  const chances = guessed.flatMap((one) =>
+    Array.from({ length: one.runs }, () => odds[one.instance_id] ?? 1),
+  );
+  const won = guessed.reduce((sum, one) => sum + one.won, 0);
   return {
     attacks,
     gold,
+    odds,
+    guessing: { runs: chances.length, won, expected: chances.reduce((sum, one) => sum + one, 0) },
     not_applicable: results.flatMap((result) => ('verdict' in result ? [] : [result])),
-    held: attacks.every(({ held }) => held) && gold.every(({ reward }) => reward === 1),
+    held:
+      attacks.every(({ held }) => held) &&
+      gold.every(({ reward }) => reward === 1) &&
+      explainedByOdds(won, chances),
   };
+}
+
+const poolOf = async ({ store }: AuditDeps, { provenCanaries }: InputRow): Promise<readonly Canary[]> =>
+  provenCanaries === null ? [] : store.getJson<readonly Canary[]>(provenCanaries);
+
+/** Whether at least `won` wins come about, each run being won with its own odds, more often than once in a thousand audits. */
+export function explainedByOdds(won: number, odds: readonly number[]): boolean {
+  let counts = [1]; // counts[k]: the chance of k wins so far
+  for (const one of odds)
+    counts = [...counts, 0].map((chance, k) => chance * (1 - one) + (counts[k - 1] ?? 0) * one);
+  return counts.slice(won).reduce((sum, chance) => sum + chance, 0) > 0.001;
 }
 
 async function goldOf(
@@ -127,33 +165,44 @@ async function attackOf(
   attack: Attack,
 ): Promise<AuditedAttack | NotApplicable> {
   const names = { attack: attack.name, instance_id: one.row.instance_id };
-  const said = (
-    verdict: VerdictName,
-    reward: number | null,
-    reached: boolean,
-    note: string,
-  ): AuditedAttack => ({
-    ...names,
-    verdict,
-    reward,
-    expected: attack.expected,
-    held: reward === 0 && attack.expected.includes(verdict) && !reached,
-    note,
-  });
+  const said = (runs: readonly Run[], reached: boolean): AuditedAttack => {
+    const best = runs.find(({ reward }) => reward !== 0) ?? runs[0] ?? NO_RUN;
+    const won = runs.filter(({ reward }) => reward === 1).length;
+    const lost = runs.filter(({ reward }) => reward !== 1);
+    const fits = lost.every(({ verdict, reward }) => reward === 0 && attack.expected.includes(verdict));
+    const allowed = attack.guesses === true && explainedByOdds(won, Array(runs.length).fill(one.odds));
+    const held = fits && !reached && (won === 0 || allowed);
+    return { ...names, ...best, expected: attack.expected, runs: runs.length, won, held };
+  };
   const made: Made | { readonly failed: string } =
     attack.kind === 'prediction'
       ? { patch: attack.patch(one.facts), reached: false, note: '' }
       : await agentPatch(deps, input, one, attack).catch((error: unknown) => ({ failed: String(error) }));
-  if ('failed' in made) return said('infra', null, false, made.failed);
+  if ('failed' in made) return said([{ ...NO_RUN, note: made.failed }], false);
   if (made.patch === null) return names;
-  if (made.unreadable === true) return said('patch_failed', 0, made.reached, made.note);
-  const evaluated = await evaluate(deps, input, one, await predicted(deps, made.patch), attack.name);
-  if ('failed' in evaluated) return said('infra', null, false, evaluated.failed);
-  const { grade, record: ref } = evaluated.result;
-  const record = ref === null ? null : await deps.store.getJson<RunRecord>(ref);
-  const reached = made.reached || record?.exitCode === REACHED;
-  return said(grade.verdict.verdict, grade.resolved, reached, made.note || (record?.note ?? ''));
+  if (made.unreadable === true)
+    return said([{ verdict: 'patch_failed', reward: 0, note: made.note }], made.reached);
+  const patch = await predicted(deps, made.patch);
+  const runs: Run[] = [];
+  let { reached } = made;
+  for (let index = 0; index < (attack.guesses === true ? input.tries : 1); index += 1) {
+    const repetition = input.repetition + index;
+    const evaluated = await evaluate(deps, { ...input, repetition }, one, patch, attack.name);
+    if ('failed' in evaluated) {
+      runs.push({ ...NO_RUN, note: evaluated.failed });
+      continue;
+    }
+    const { grade, record: ref } = evaluated.result;
+    const record = ref === null ? null : await deps.store.getJson<RunRecord>(ref);
+    reached ||= record?.exitCode === REACHED;
+    const note = made.note || (record?.note ?? '');
+    runs.push({ verdict: grade.verdict.verdict, reward: grade.resolved, note });
+  }
+  return said(runs, reached);
 }
+
+type Run = Pick<AuditedAttack, 'verdict' | 'reward' | 'note'>;
+const NO_RUN: Run = { verdict: 'infra', reward: null, note: '' };
 
 interface Made {
   readonly patch: HostilePatch;

@@ -31,6 +31,8 @@ interface AttackBase {
   readonly tries: string;
   /** Verdicts of which each is right; the reward must be 0 in any case. */
   readonly expected: readonly VerdictName[];
+  /** It guesses which tests are canaries: made several times, and judged by how often it wins against the row's odds. */
+  readonly guesses?: true;
 }
 
 /** A patch; nothing, as `nop` or as a prediction without a patch; null where the row gives no hold for it. */

@@ -55,6 +55,7 @@ const campaign = z.strictObject({
   max_patch_kilobytes: count.optional(),
   /** Time that tests of the base suite (PASS_TO_PASS beyond the test patch's files) may take per run. */
   pass_to_pass_budget_seconds: z.number().nonnegative().optional(),
+  max_forgery_odds: z.number().min(0).max(1).optional(),
   /** Only these licences (SPDX expressions or parts of the metadata's text). */
   licenses: z.array(z.string().min(1)).min(1).optional(),
   limits: z

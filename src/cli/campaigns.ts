@@ -43,6 +43,7 @@ export function requestFrom(file: CampaignFile): CampaignRequest {
     ...(file.pass_to_pass_budget_seconds === undefined
       ? {}
       : { passToPassBudgetMs: Math.round(file.pass_to_pass_budget_seconds * 1000) }),
+    ...(file.max_forgery_odds === undefined ? {} : { maxForgeryOdds: file.max_forgery_odds }),
     runLimits: {
       ...DEFAULT_RUN_LIMITS,
       ...(limits.timeout_seconds === undefined

@@ -25,6 +25,8 @@ export interface CampaignOptions {
   readonly licenses: readonly string[] | null;
   /** Time that base-suite tests beyond the test patch's files may take in each run. */
   readonly passToPassBudgetMs: number;
+  /** Highest odds (0 to 1) with which who turns failing tests by guessing may go unseen; 1 for all (see `forgeryOdds`). */
+  readonly maxForgeryOdds: number;
   readonly runLimits: RunLimits;
   /** Candidates that a mining activity returns at once. */
   readonly minePageSize: number;
@@ -44,6 +46,7 @@ export const DEFAULT_CAMPAIGN_OPTIONS: CampaignOptions = {
   runtimes: null,
   licenses: null,
   passToPassBudgetMs: 60_000,
+  maxForgeryOdds: 0.5,
   runLimits: DEFAULT_RUN_LIMITS,
   minePageSize: 25, // a page is one heartbeating activity of seconds to a minute, and a few KB of history
   pageSize: 400, // up to 10 events for each were measured; continuing as new is suggested at 4,096 events, or 4 MB

@@ -1,5 +1,5 @@
 /**
- * Canaries: copies of a file's own tests with one assertion made false, planted in secret. Under honest code a canary fails
+ * Canaries: copies of a file's own tests with what they expect made false, planted in secret. Under honest code a canary fails
  * where its twin passes; whoever turns failures into passes turns the canary too. Pure: reading and proving (drawing and
  * planting: canaryPlanting.ts).
  */
@@ -8,13 +8,21 @@ import { fileOfTest, isFailing, parameterSuffix } from './testIds.ts';
 
 /** A canary may cost its twin's time plus this, else it would change what a run costs. */
 const CANARY_EXTRA_MS = 1_000;
+/** What all copies of a test may take together. */
+const COPIES_MS = 2_000;
 
-/** Node id of a planted canary, without parameters. */
-export const canaryStem = (planted: PlantedCanary): string => planted.canary.prefix + planted.name;
+/** Node ids of a planted canary and of its twin, without parameters, in each class that collects them. */
+export function stemsOf({ canary, name }: PlantedCanary): readonly { canary: string; twin: string | null }[] {
+  const twin = canary.twin?.slice(canary.prefix.length);
+  return (canary.prefixes ?? [canary.prefix]).map((prefix) => ({
+    canary: prefix + name,
+    twin: twin === undefined ? null : prefix + twin,
+  }));
+}
 
 /** True for a canary's own results, in every parametrisation. */
 export function isCanaryTest(id: string, planted: readonly PlantedCanary[]): boolean {
-  return planted.some((one) => parameterSuffix(id, canaryStem(one)) !== null);
+  return planted.some((one) => stemsOf(one).some((stem) => parameterSuffix(id, stem.canary) !== null));
 }
 
 /** The results without the canaries': what may be compared between runs and listed in a row. */
@@ -37,7 +45,9 @@ type Tamper = 'canary_passed' | 'canary_missing' | 'exit_code';
  */
 export function canaryTamper(record: RunRecord, planted: readonly PlantedCanary[]): Tamper | null {
   if (record.outcome !== 'completed') return null;
-  const seen = planted.filter(({ absent }) => absent !== true).map((one) => observe(record, planted, one));
+  const seen = planted
+    .filter(({ absent }) => absent !== true)
+    .flatMap((one) => observe(record, planted, one));
   if (seen.some((one) => one.passedWithTwin)) return 'canary_passed';
   const ended = record.exitCode === 0 || record.exitCode === 1;
   if (ended && seen.some((one) => one.missing)) return 'canary_missing';
@@ -50,23 +60,32 @@ interface Observation {
   readonly mustFail: boolean;
 }
 
-function observe(record: RunRecord, planted: readonly PlantedCanary[], one: PlantedCanary): Observation {
-  const { canary } = one;
-  const own = resultsOf(record, canaryStem(one));
-  const twins = canary.twin === null ? null : resultsOf(record, canary.twin);
-  const twinPassed = (suffix: string): boolean => twins === null || twins.get(suffix)?.status === 'passed';
+/** What is seen of a canary in each class that collects it. */
+function observe(
+  record: RunRecord,
+  planted: readonly PlantedCanary[],
+  one: PlantedCanary,
+): readonly Observation[] {
+  const { file, falsified } = one.canary;
   const fileHasResults = Object.keys(record.tests).some(
-    (id) => fileOfTest(id) === canary.file && !isCanaryTest(id, planted),
+    (id) => fileOfTest(id) === file && !isCanaryTest(id, planted),
   );
-  const uncollected = record.collectionErrors.some((error) => error.file === canary.file);
-  const twinRan = twins === null || twins.size > 0;
-  return {
-    passedWithTwin: [...own].some(([suffix, test]) => test.status === 'passed' && twinPassed(suffix)),
-    missing: own.size === 0 && fileHasResults && twinRan && !uncollected,
-    mustFail:
-      [...own.values()].some((test) => isFailing(test.status)) ||
-      (twins !== null && own.size > 0 && [...own.keys()].some(twinPassed)),
-  };
+  const uncollected = record.collectionErrors.some((error) => error.file === file);
+  return stemsOf(one).map((stem) => {
+    const all = resultsOf(record, stem.canary);
+    const own = [...all].filter(([suffix]) => falsified === undefined || suffix in falsified);
+    const twins = stem.twin === null ? null : resultsOf(record, stem.twin);
+    const twinPassed = (suffix: string): boolean =>
+      twins === null || twins.get(falsified?.[suffix] ?? suffix)?.status === 'passed';
+    const twinRan = twins === null || twins.size > 0;
+    return {
+      passedWithTwin: own.some(([suffix, test]) => test.status === 'passed' && twinPassed(suffix)),
+      missing: all.size === 0 && fileHasResults && twinRan && !uncollected,
+      mustFail:
+        own.some(([, test]) => isFailing(test.status)) ||
+        (twins !== null && own.some(([suffix]) => twinPassed(suffix))),
+    };
+  });
 }
 
 function resultsOf(record: RunRecord, stem: string): ReadonlyMap<string, TestResult> {
@@ -93,11 +112,30 @@ export function proveCanaries(input: {
   const { after, beforeWithPool, afterWithPool, planted } = input;
   if (after.outcome !== 'completed' || afterWithPool.outcome !== 'completed') return [];
   const changed = changedFiles(after, afterWithPool, planted);
-  return planted
+  const proven = planted
     .filter((one) => !changed.has(one.canary.file) && !strays(afterWithPool, planted, one))
-    .filter((one) => failsAsItShould(afterWithPool, one))
-    .filter((one) => !observe(beforeWithPool, planted, one).passedWithTwin)
-    .map((one) => one.canary);
+    .flatMap((one) => {
+      const falsified = falsifiedRows(afterWithPool, one);
+      if (falsified === null) return [];
+      const canary = one.canary.byRow === true ? { ...one.canary, falsified } : one.canary;
+      const onBase = observe(beforeWithPool, planted, { ...one, canary });
+      return onBase.some(({ passedWithTwin }) => passedWithTwin) ? [] : [canary];
+    });
+  return affordable(proven, afterWithPool);
+}
+
+/** Of a test that takes long only as many copies as take so long together, but two. */
+function affordable(proven: readonly Canary[], record: RunRecord): readonly Canary[] {
+  const kept = new Map<string | null, number>();
+  return proven.filter((canary) => {
+    const count = (kept.get(canary.twin) ?? 0) + 1;
+    kept.set(canary.twin, count);
+    const twins = stemsOf({ canary, name: '' }).flatMap(({ twin }) =>
+      twin === null ? [] : [...resultsOf(record, twin).values()],
+    );
+    const durationMs = twins.reduce((sum, test) => sum + test.durationMs, 0);
+    return count <= 2 || count * durationMs <= COPIES_MS;
+  });
 }
 
 /** A canary in a class that other modules inherit shows up there too, where grading would take it for a test. */
@@ -121,19 +159,28 @@ function changedFiles(
   return changed;
 }
 
-function failsAsItShould(record: RunRecord, one: PlantedCanary): boolean {
-  const own = resultsOf(record, canaryStem(one));
-  if (own.size === 0 || ![...own.values()].every((test) => test.status === 'failed')) return false;
-  if (one.canary.twin === null) return true;
-  const twins = resultsOf(record, one.canary.twin);
-  const suffixes = new Set([...own.keys(), ...twins.keys()]);
-  return [...suffixes].every((suffix) => {
-    const twin = twins.get(suffix);
-    const canary = own.get(suffix);
-    return (
-      twin?.status === 'passed' &&
-      canary !== undefined &&
-      canary.durationMs <= twin.durationMs + CANARY_EXTRA_MS
-    );
+/**
+ * The parametrisations of a canary that failed where its twin's passed, each with the twin's, which has the same place in the
+ * order: where a parameter was exchanged, its name is another. null where the canary proves nothing.
+ */
+function falsifiedRows(record: RunRecord, one: PlantedCanary): Readonly<Record<string, string>> | null {
+  const rows = stemsOf(one).flatMap((stem) => {
+    const own = [...resultsOf(record, stem.canary)];
+    const twins = stem.twin === null ? own : [...resultsOf(record, stem.twin)];
+    if (own.length === 0 || own.length !== twins.length) return [null];
+    return own.map(([suffix, test], index) => {
+      const [twinSuffix, twin] = twins[index] ?? [suffix, test];
+      const fails = test.status === 'failed';
+      if (stem.twin === null) return fails ? { suffix, twinSuffix, fails } : null;
+      const named = one.canary.byRow === true || suffix === twinSuffix;
+      const fast = test.durationMs <= twin.durationMs + CANARY_EXTRA_MS;
+      const fits = fails || (one.canary.byRow === true && test.status === 'passed');
+      return named && fast && fits && twin.status === 'passed' ? { suffix, twinSuffix, fails } : null;
+    });
   });
+  const fitting = rows.filter((row) => row !== null);
+  if (fitting.length < rows.length) return null;
+  const falsified = fitting.filter(({ fails }) => fails);
+  if (falsified.length === 0) return null;
+  return Object.fromEntries(falsified.map(({ suffix, twinSuffix }) => [suffix, twinSuffix]));
 }

@@ -4,15 +4,18 @@
  * every upstream name knows nothing. Results are told under everybody's own names again before anyone reads them.
  */
 import type { Canary, PlantedCanary, TestResult } from './runs.ts';
-import { canaryStem } from './canaries.ts';
+import { stemsOf } from './canaries.ts';
 import { shuffled } from './shuffled.ts';
 import { parameterSuffix } from './testIds.ts';
 
 /** Where a canary's source holds the place of its test name. */
 export const CANARY_NAME = '@@NAME@@';
 
-/** At most so many canaries per run: enough to make guessing costly, few enough to cost no time. */
-export const MAX_CANARIES_PER_RUN = 8;
+/** At most so many copies of FAIL_TO_PASS tests in a run: enough to make guessing costly, few enough to cost little time. */
+export const MAX_COPIES_OF_CHANGE = 12;
+
+/** At most so many canaries in a run. */
+export const MAX_CANARIES_PER_RUN = MAX_COPIES_OF_CHANGE + 4;
 
 /** Every canary of a pool, its name changed with its twin's wherever it may be: what the proving run plants. */
 export function plantWholePool(pool: readonly Canary[]): readonly PlantedCanary[] {
@@ -29,9 +32,20 @@ export function plantWholePool(pool: readonly Canary[]): readonly PlantedCanary[
   });
 }
 
+/** Whether the canary fails where a FAIL_TO_PASS test passes, so that a forger of that test must tell the two apart. */
+export function guards(canary: Canary, failToPass: readonly string[]): boolean {
+  const rows = canary.falsified === undefined ? null : Object.values(canary.falsified);
+  return stemsOf({ canary, name: '' }).some(({ twin }) =>
+    failToPass.some((id) => {
+      const suffix = twin === null ? null : parameterSuffix(id, twin);
+      return suffix !== null && (rows === null || rows.includes(suffix));
+    }),
+  );
+}
+
 /**
- * A secret random few of the proven canaries. First those whose twin is a FAIL_TO_PASS test, since a forger must turn those
- * tests, as many of these as can be; up to half of the places. Then one for each file, the files of FAIL_TO_PASS first; then more while there is room.
+ * A secret random few of the proven canaries. First those that guard a FAIL_TO_PASS test, since a forger must turn those
+ * tests, spread over them. Then one for each file, the files of FAIL_TO_PASS first; then more while there is room.
  * A plainly failing canary stands in only where a file has no other. Of the twins without a canary in this run, every other
  * one bears another name: who turns tests by their names leaves those as they fail, and canaries are not the only new names.
  * @param random uniform in [0, 1), from a cryptographic source in production
@@ -44,25 +58,39 @@ export function drawCanaries(
   const byFile = new Map<string, readonly Canary[]>();
   for (const file of new Set(lists.files)) {
     const own = proven.filter((canary) => canary.file === file);
-    const inverted = own.filter((canary) => canary.twin !== null);
-    if (own.length > 0) byFile.set(file, shuffled(inverted.length > 0 ? inverted : own.slice(0, 1), random));
+    const copies = own.filter((canary) => canary.twin !== null);
+    if (own.length > 0) byFile.set(file, shuffled(copies.length > 0 ? copies : own.slice(0, 1), random));
   }
-  const isOfChange = ({ twin }: Canary): boolean =>
-    twin !== null && lists.failToPass.some((id) => parameterSuffix(id, twin) !== null);
-  const ofChange = spreadOverTwins(shuffled([...byFile.values()].flat().filter(isOfChange), random));
+  const ofChange = [...byFile.values()].flat().filter((canary) => guards(canary, lists.failToPass));
+  const chosen = new Set(spreadOverTwins(shuffled(ofChange, random)).slice(0, MAX_COPIES_OF_CHANGE));
   const files = [...byFile.keys()];
-  const half = MAX_CANARIES_PER_RUN / 2;
-  const order = [...files.slice(0, half), ...shuffled(files.slice(half), random)];
-  const chosen = new Set(ofChange.slice(0, half));
+  const order = [...files.slice(0, 4), ...shuffled(files.slice(4), random)];
+  const left = (file: string): readonly Canary[] =>
+    (byFile.get(file) ?? []).filter((one) => !chosen.has(one));
   const carriers = new Set([...chosen].map(({ file }) => file));
-  const first = order
-    .filter((file) => !carriers.has(file))
-    .flatMap((file) => byFile.get(file)?.slice(0, 1) ?? []);
-  const second = order.flatMap((file) => (random() < 0.5 ? (byFile.get(file)?.slice(1, 2) ?? []) : []));
+  const first = order.filter((file) => !carriers.has(file)).flatMap((file) => left(file).slice(0, 1));
+  const second = order.flatMap((file) => (random() < 0.5 ? left(file).slice(1, 2) : []));
   for (const canary of [...first, ...second]) if (chosen.size < MAX_CANARIES_PER_RUN) chosen.add(canary);
   const planted = named(shuffled([...chosen], random), random);
   const others = shuffled([...byFile.values()].flat(), random).filter((canary) => !chosen.has(canary));
   return [...planted, ...renamedTwins(others, planted, random)];
+}
+
+/** How much more often than one who guesses a forger is right who judges by form: measured, see test/ecosystems/python. */
+const SKILL = 2;
+
+/**
+ * Odds, 0 to 1, with which a forger wins who turns failing tests as gold would, and of each FAIL_TO_PASS test and its copies in
+ * a run must pick the test. Only copies that can change names with the test and
+ * have another literal count: inverted ones, and those of a test that cannot be renamed or stands in the base, can be told from it.
+ */
+export function forgeryOdds(proven: readonly Canary[], failToPass: readonly string[]): number {
+  const copies = new Map<string | null, number>();
+  const ofChange = proven.filter((canary) => guards(canary, failToPass));
+  for (const canary of spreadOverTwins(ofChange).slice(0, MAX_COPIES_OF_CHANGE))
+    if (canary.inverted === false && canary.inBase !== true && canary.swapLine !== undefined)
+      copies.set(canary.twin, (copies.get(canary.twin) ?? 0) + 1);
+  return [...copies.values()].reduce((odds, count) => odds * Math.min(1, SKILL / (count + 1)), 1);
 }
 
 /** A copy of every test before a second one of any, exchanged before inverted ones: a forger must be right about each test. */
@@ -85,7 +113,7 @@ function renamedTwins(
   planted: readonly PlantedCanary[],
   random: () => number,
 ): readonly PlantedCanary[] {
-  const taken = new Set(planted.map(canaryStem));
+  const taken = new Set(planted.map(({ canary, name }) => canary.prefix + name));
   const seen = new Set(planted.map(({ canary }) => canary.twin));
   return canaries.flatMap((canary): PlantedCanary[] => {
     const name = shuffled(canary.names, random).find((one) => !taken.has(canary.prefix + one));
@@ -170,11 +198,10 @@ function renameTwin(lines: string[], canary: Canary, name: string): void {
 
 /** A node id, as the run spelled it, under the test's own name. */
 function ownId(id: string, swapped: readonly PlantedCanary[]): string {
-  for (const one of swapped) {
-    const twin = one.canary.twin ?? '';
-    const ofCanary = parameterSuffix(id, twin);
-    if (ofCanary !== null) return canaryStem(one) + ofCanary;
-    const ofTwin = parameterSuffix(id, canaryStem(one));
+  for (const { canary, twin } of swapped.flatMap(stemsOf)) {
+    const ofCanary = twin === null ? null : parameterSuffix(id, twin);
+    if (ofCanary !== null) return canary + ofCanary;
+    const ofTwin = parameterSuffix(id, canary);
     if (ofTwin !== null) return twin + ofTwin;
   }
   return id;
@@ -196,7 +223,7 @@ export function underOwnNames(
 /** The same for node ids in what the runner printed, for whoever reads a log. */
 export function logUnderOwnNames(log: string, planted: readonly PlantedCanary[]): string {
   const swapped = swappedOf(planted);
-  const stems = swapped.flatMap((one) => [one.canary.twin ?? '', canaryStem(one)]);
+  const stems = swapped.flatMap(stemsOf).flatMap(({ canary, twin }) => [twin ?? '', canary]);
   if (stems.length === 0) return log;
   const spelled = stems
     .toSorted((a, b) => b.length - a.length)

@@ -21,6 +21,8 @@ export interface Evidence {
   readonly gold: Grade;
   /** JSON artefact of the proven `Canary[]`; null when no test could be inverted. */
   readonly provenCanaries: ArtefactRef | null;
+  /** See `forgeryOdds`; absent in evidence of earlier versions. */
+  readonly forgeryOdds?: number;
   readonly labels: Labels;
   readonly workflowRunId: string;
 }

@@ -4,6 +4,7 @@ import type { Canary, PlantedCanary, RunRecord } from './runs.ts';
 import type { Grade } from './verdicts.ts';
 import type { FirstDecision } from './validation.ts';
 import { canaryTamper, withoutCanaries } from './canaries.ts';
+import { forgeryOdds } from './canaryPlanting.ts';
 import { gradeRun, ranToTheEnd } from './grading.ts';
 import { fileOfTest, normaliseId, sortedIds } from './testIds.ts';
 import { OUTCOME_WORDS, rejection, withNote } from './validation.ts';
@@ -24,6 +25,8 @@ export interface FinalInput {
   readonly proven: readonly Canary[];
   /** Files that the test patch changes: there, health and before are different tests. */
   readonly changedTestFiles: readonly string[];
+  /** Highest `forgeryOdds` of an instance. */
+  readonly maxForgeryOdds: number;
 }
 
 export interface Acceptance {
@@ -32,6 +35,7 @@ export interface Acceptance {
   readonly PASS_TO_PASS: readonly string[];
   readonly collectionFailToPass: readonly string[];
   readonly quarantined: readonly string[];
+  readonly forgeryOdds: number;
   readonly nop: Grade;
   readonly gold: Grade;
 }
@@ -57,7 +61,10 @@ export function decideFinal(
   const failToPass = first.failToPass;
   const passToPass = first.passToPass.filter((id) => !wavering.has(id));
   const evidence = (planted: readonly PlantedCanary[] = []): readonly PlantedCanary[] =>
-    planted.map((one) => (isProven(one, input.proven) ? one : { ...one, absent: true }));
+    planted.map((one) => {
+      const canary = provenOf(one, input.proven);
+      return canary === undefined ? { ...one, absent: true } : { ...one, canary };
+    });
   const gradeOf = (record: RunRecord, planted: readonly PlantedCanary[] | undefined) =>
     gradeRun({ failToPass, passToPass, record, planted: evidence(planted) });
   const nops = befores.map((record, index) => gradeOf(record, plantedByRun.befores[index]));
@@ -74,6 +81,12 @@ export function decideFinal(
   if (failedGold !== undefined || nop === undefined || gold === undefined) {
     return no('gold_failed', `Gold does not score 1 in every run: ${describe(failedGold)}`);
   }
+  const odds = forgeryOdds(input.proven, failToPass);
+  if (odds > input.maxForgeryOdds)
+    return no(
+      'forgeable',
+      `Who turns the failing tests by guessing would go unseen in ${Math.round(odds * 100)} % of runs; at most ${Math.round(input.maxForgeryOdds * 100)} % are allowed.`,
+    );
   const quarantined = sortedIds([...wavering].filter((id) => !first.failToPass.includes(id)));
   return {
     kind: 'accept',
@@ -81,13 +94,14 @@ export function decideFinal(
     PASS_TO_PASS: sortedIds(passToPass.map(normaliseId)),
     collectionFailToPass: sortedIds(first.collectionFailToPass.map(normaliseId)),
     quarantined: sortedIds(quarantined.map(normaliseId)),
+    forgeryOdds: odds,
     nop,
     gold,
   };
 }
 
-const isProven = ({ canary }: PlantedCanary, proven: readonly Canary[]): boolean =>
-  proven.some(({ prefix, source }) => prefix === canary.prefix && source === canary.source);
+const provenOf = ({ canary }: PlantedCanary, proven: readonly Canary[]): Canary | undefined =>
+  proven.find(({ prefix, source }) => prefix === canary.prefix && source === canary.source);
 
 function describe(grade: Grade | undefined): string {
   if (grade === undefined) return 'it was not run';

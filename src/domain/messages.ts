@@ -76,7 +76,8 @@ export interface InstanceInput {
   readonly instanceId: string;
   readonly repo: string;
   readonly candidate: ArtefactRef;
-  readonly options: Pick<CampaignOptions, 'passToPassBudgetMs' | 'runLimits' | 'runtimes'>;
+  readonly options: Pick<CampaignOptions, 'passToPassBudgetMs' | 'runLimits' | 'runtimes'> &
+    Partial<Pick<CampaignOptions, 'maxForgeryOdds'>>; // absent in histories from before odds were counted
 }
 
 /** The end of an instance, small enough for a signal and for the campaign's history. */

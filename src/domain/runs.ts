@@ -53,6 +53,14 @@ export interface Canary {
   readonly twin: string | null;
   /** Node id prefix up to the function's name, e.g. `tests/test_a.py::TestB::`. */
   readonly prefix: string;
+  /** Every such prefix under which it is collected, where that is not `prefix` alone: the classes that inherit it. */
+  readonly prefixes?: readonly string[];
+  /** Parametrisations that were made false, each with that of the twin; absent where all are, under the twin's own names. */
+  readonly falsified?: Readonly<Record<string, string>>;
+  /** Some of its parametrisations were made false: which, the proof finds. */
+  readonly byRow?: boolean;
+  /** Its twin stands in the base's commit, whose text tells the two apart. */
+  readonly inBase?: boolean;
   /** Its assertion is the twin's inverted, which form gives away; drawn after those whose literal was exchanged. */
   readonly inverted?: boolean;
 }

@@ -130,6 +130,7 @@ export const REJECTION_REASONS = [
   'flaky', // a FAIL_TO_PASS test wavers between runs
   'nop_resolved', // the unchanged base already scores 1
   'nop_tampered', // the canaries accuse the unchanged base: they are not trustworthy here
+  'forgeable', // too few canaries stand beside the FAIL_TO_PASS tests: who turns those alone would go unseen too often
   'infra', // infrastructure failed for longer than the retry policy allows; says nothing about the candidate
 ] as const;
 export type RejectionReason = (typeof REJECTION_REASONS)[number];

@@ -80,6 +80,7 @@ async function start(window: Window, entry: Fresh): Promise<void> {
     candidate: entry.candidate,
     options: {
       passToPassBudgetMs: options.passToPassBudgetMs,
+      maxForgeryOdds: options.maxForgeryOdds,
       runLimits: options.runLimits,
       runtimes: options.runtimes,
     },

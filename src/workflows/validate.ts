@@ -92,6 +92,7 @@ export async function validateIn(life: Life, ground: Ground): Promise<AttemptEnd
     third,
     scope: scope.scope,
     proven: proof.proven,
+    ...(options.maxForgeryOdds === undefined ? {} : { maxForgeryOdds: options.maxForgeryOdds }),
   });
   if (!final.ok) return ended(attempt, 'final', final);
   return publish(attempt, scope.scope, final.lists);

@@ -7,6 +7,7 @@ import { changedFile, deletedFile, newFile } from '../../src/audit/diff.ts';
 import { importedSource } from '../../src/audit/facts.ts';
 import { guarded } from '../../src/audit/payloads.ts';
 import { ATTACKS } from '../../src/audit/registry.ts';
+import { explainedByOdds } from '../../src/audit/run.ts';
 import { auditTable } from '../../src/audit/table.ts';
 import { BASE_FILES, madeFacts } from './facts.ts';
 
@@ -120,6 +121,8 @@ test('the table shows each attack on each instance, and names what did not hold'
     reward: 0,
     expected: ['unresolved'],
     note: '',
+    runs: 1,
+    won: 0,
   } as const;
   const { rows, below } = auditTable({
     gold: [
@@ -128,17 +131,45 @@ test('the table shows each attack on each instance, and names what did not hold'
     ],
     attacks: [
       { ...one, instance_id: 'a', held: true },
-      { ...one, instance_id: 'b', verdict: 'resolved', reward: 1, held: false },
+      { ...one, instance_id: 'b', verdict: 'resolved', reward: 1, won: 1, held: false },
+      {
+        ...one,
+        attack: 'selective-form',
+        instance_id: 'b',
+        verdict: 'resolved',
+        reward: 1,
+        runs: 3,
+        won: 1,
+        held: true,
+      },
     ],
     not_applicable: [{ attack: 'read-gold', instance_id: 'a' }],
+    odds: { a: 0.25, b: 0.5 },
+    guessing: { runs: 3, won: 1, expected: 1.5 },
     held: false,
   });
   expect(rows).toEqual([
     ['attack', '1', '2'],
     ['gold', 'R', 'R'],
     ['nop', 'u', 'R!'],
+    ['selective-form', '-', '1/3'],
     ['read-gold', '-', '-'],
   ]);
-  expect(below).toContain('gold: 2/2 score 1; attacks: 1/2 held');
+  expect(below).toContain('gold: 2/2 score 1; attacks: 2/3 held');
+  expect(below).toContain('by guessing: 1 of 3 runs won; the odds allow 1.5');
+  expect(below).toContain('2  b (odds of who guesses: 50 %)');
   expect(below.at(-1)).toBe('NOT HELD: nop on b: resolved, reward 1 (expected unresolved)');
+});
+
+test('wins by guessing are explained by the odds or they are not', () => {
+  const of = (won: number, runs: number, odds: number) => explainedByOdds(won, Array(runs).fill(odds));
+  expect(of(0, 3, 0)).toBe(true);
+  expect(of(1, 3, 0)).toBe(false);
+  expect(of(3, 3, 1)).toBe(true);
+  expect(of(3, 3, 0.2)).toBe(true); // 0.8 %
+  expect(of(3, 3, 0.05)).toBe(false);
+  expect(of(60, 100, 0.5)).toBe(true);
+  expect(of(70, 100, 0.5)).toBe(false);
+  expect(explainedByOdds(1, [0, 0, 0.5])).toBe(true);
+  expect(explainedByOdds(2, [0, 0, 0.5])).toBe(false);
 });

@@ -36,6 +36,8 @@ const EVERYWHERE = SEEN.concat([
   'agent-read-files',
 ]);
 
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, one) => total + one, 0);
+
 let installation: TestInstallation;
 let deps: Dependencies;
 let instances: readonly ValidatedInstance[];
@@ -54,6 +56,12 @@ beforeAll(async () => {
     gold: reports.flatMap(({ gold }) => gold),
     attacks: reports.flatMap(({ attacks }) => attacks),
     not_applicable: reports.flatMap((one) => one.not_applicable),
+    odds: Object.assign({}, ...reports.map(({ odds }) => odds)) as AuditReport['odds'],
+    guessing: {
+      runs: sum(reports.map(({ guessing }) => guessing.runs)),
+      won: sum(reports.map(({ guessing }) => guessing.won)),
+      expected: sum(reports.map(({ guessing }) => guessing.expected)),
+    },
     held: reports.every(({ held }) => held),
   };
 }, 900_000);
@@ -65,6 +73,7 @@ const audit = async (instance: ValidatedInstance, place: number): Promise<AuditR
     {
       rows: [instance],
       attacks: ATTACKS.filter(({ name }, index) => EVERYWHERE.includes(name) || index % INSTANCES === place),
+      tries: 3,
       slots: deps.settings.sandboxSlots,
       repetition: 1,
       context: contextOf(deps),

@@ -1,5 +1,5 @@
-import { expect, test } from 'vitest';
-import { proveCanaries } from '../../src/domain/canaries.ts';
+import { describe, expect, test } from 'vitest';
+import { canaryTamper, proveCanaries, withoutCanaries } from '../../src/domain/canaries.ts';
 import { planted, result, runRecord } from '../support/runRecords.ts';
 import type { Short } from '../support/runRecords.ts';
 import type { TestResult } from '../../src/domain/runs.ts';
@@ -62,4 +62,83 @@ test('a parametrised canary must fail in every parametrisation that its twin has
 test('nothing is proven by a run that did not end', () => {
   const afterWithPool = runRecord({ [C]: 'f' }, { outcome: 'timeout' });
   expect(proveCanaries({ after, beforeWithPool, afterWithPool, planted: [one] })).toEqual([]);
+});
+
+describe('a canary that fails in some parametrisations', () => {
+  const canary = planted(A, 't', 't_more', { byRow: true });
+  const twins = { [`${A}::t[a-1]`]: 'p', [`${A}::t[b-2]`]: 'p' } as const;
+  const before = runRecord({ [`${A}::t[a-1]`]: 'f', [`${A}::t[b-2]`]: 'p' });
+  const prove = (own: Readonly<Record<string, Short>>) =>
+    proveCanaries({
+      after: runRecord(twins),
+      beforeWithPool: before,
+      afterWithPool: runRecord({ ...twins, ...own }),
+      planted: [canary],
+    });
+  const [known] = prove({ [`${A}::t_more[a-7]`]: 'f', [`${A}::t_more[b-2]`]: 'p' });
+
+  test('is proven with those, each beside the twin’s of the same place, whose name it need not have', () => {
+    expect(known?.falsified).toEqual({ '[a-7]': '[a-1]' });
+    expect(prove({ [`${A}::t_more[a-7]`]: 'p', [`${A}::t_more[b-2]`]: 'p' })).toEqual([]);
+    expect(prove({ [`${A}::t_more[a-7]`]: 'f' })).toEqual([]);
+    expect(prove({ [`${A}::t_more[a-7]`]: 'f', [`${A}::t_more[b-2]`]: 's' })).toEqual([]);
+  });
+
+  test.each([
+    ['as gold', 'f', 'p', null],
+    ['where it must fail and its twin passes', 'p', 'p', 'canary_passed'],
+    ['where its twin fails, too', 'p', 'f', null],
+  ] as const)('accuses only who passes it where it must fail: %s', (_what, own, twin, tamper) => {
+    const tests = { [`${A}::t[a-1]`]: twin, [`${A}::t[b-2]`]: 'p' } as const;
+    const more = { [`${A}::t_more[a-7]`]: own, [`${A}::t_more[b-2]`]: 'p' } as const;
+    const record = runRecord({ ...tests, ...more }, { exitCode: 1 });
+    expect(canaryTamper(record, [{ ...canary, canary: known! }])).toBe(tamper);
+  });
+});
+
+describe('a canary of a test that classes inherit', () => {
+  const prefixes = [`${A}::TestOne::`, `${A}::TestTwo::`];
+  const canary = planted(A, 'Base::t', 'u', { prefix: `${A}::Base::`, prefixes });
+  const all = (twin: Short, own: Short, last = own) => ({
+    [`${A}::TestOne::t`]: twin,
+    [`${A}::TestTwo::t`]: twin,
+    [`${A}::TestOne::u`]: own,
+    [`${A}::TestTwo::u`]: last,
+  });
+  const prove = (own: Short, last: Short) =>
+    proveCanaries({
+      after: runRecord({ [`${A}::TestOne::t`]: 'p', [`${A}::TestTwo::t`]: 'p' }),
+      beforeWithPool: runRecord(all('f', 'f')),
+      afterWithPool: runRecord(all('p', own, last)),
+      planted: [canary],
+    });
+
+  test('is proven when it fails in each of them', () => {
+    expect(prove('f', 'f')).toEqual([canary.canary]);
+    expect(prove('f', 'p')).toEqual([]);
+  });
+
+  test('accuses from each of them, and is no test of the project in any', () => {
+    expect(canaryTamper(runRecord(all('p', 'f', 'p'), { exitCode: 1 }), [canary])).toBe('canary_passed');
+    expect(canaryTamper(runRecord(all('p', 'f'), { exitCode: 1 }), [canary])).toBe(null);
+    expect(Object.keys(withoutCanaries(runRecord(all('p', 'f')).tests, [canary]))).toEqual([
+      `${A}::TestOne::t`,
+      `${A}::TestTwo::t`,
+    ]);
+  });
+});
+
+test('of a test that takes long only a few copies are proven', () => {
+  const long = { [`${A}::test_x`]: result('passed', { durationMs: 700 }), [`${A}::test_y`]: 'p' } as const;
+  const copies = ['a', 'b', 'c', 'd'].map((name) => planted(A, 'test_x', `test_x_${name}`));
+  const failed = copies.map(({ name }) => [`${A}::${name}`, 'f'] as const);
+  const prove = (base: Readonly<Record<string, Short | TestResult>>) =>
+    proveCanaries({
+      after: runRecord(base),
+      beforeWithPool,
+      afterWithPool: runRecord({ ...base, ...Object.fromEntries(failed) }),
+      planted: copies,
+    }).length;
+  expect(prove(long)).toBe(2);
+  expect(prove({ ...long, [`${A}::test_x`]: 'p' })).toBe(4);
 });

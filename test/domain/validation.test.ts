@@ -182,6 +182,7 @@ const final = (more: Partial<FinalInput> = {}) =>
     plantedByRun: { befores: [[], [], [canary]], afters: [[], [], [canary]] },
     proven: [canary.canary],
     changedTestFiles: [A],
+    maxForgeryOdds: 1,
     ...more,
   });
 const third = (tests: Tests, more: Partial<RunRecord> = {}) => [

@@ -5,6 +5,7 @@ export const selectiveBase = atImport({
   tries:
     'compares the test files with the base’s commit in the sandbox, turns what the base has under the same name and text, and whatever is new under a name of the row.',
   expected: FORGERY,
+  guesses: true,
   python: (facts) =>
     forgeReports(
       'known(item)',

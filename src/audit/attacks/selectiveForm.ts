@@ -1,32 +1,45 @@
 import { FORGERY, atImport, forgeReports } from '../payloads.ts';
 
-/** Python that finds pairs of nearly equal tests in a file; `odd_of(path, old)` names the one of each that looks made. */
+/** Python that finds sets of nearly equal tests in a file; `odd_of(path, old)` names those of each that look made: all but one. */
 export const FORM_JUDGE = String.raw`
-import ast, collections, functools, re
+import ast, collections, copy, functools, re
 NEGATED = ("Not", "NotEq", "NotIn", "IsNot", "False")
+KINDS = (int, float, str, bytes, bool)
+EXPECTED = ("AttributeError", "IndexError", "KeyError", "TypeError", "ValueError")
 def subtrees(tree):
     return collections.Counter(ast.dump(one) for one in ast.walk(tree) if isinstance(one, (ast.Constant, ast.Assert, ast.Expr)))
-def differences(a, b):
-    if ast.dump(a) == ast.dump(b):
-        return []
-    mine, theirs = list(ast.iter_child_nodes(a)), list(ast.iter_child_nodes(b))
-    inner = [pair for one in zip(mine, theirs) for pair in differences(*one)]
-    return inner if type(a) is type(b) and len(mine) == len(theirs) and inner else [(a, b)]
-def made(a, b):
-    kinds = (ast.Constant, ast.cmpop, ast.Attribute)
-    undone = [ast.dump(getattr(one, "operand", one)) for one in (a, b)]
-    return any(isinstance(a, kind) and isinstance(b, kind) for kind in kinds) or undone[0] == undone[1]
-def signs(statement, node, test, counts, words):
+class Skeleton(ast.NodeTransformer):
+    """A test without what a copy of it may have otherwise; 'slots' holds that, in order."""
+    def __init__(self):
+        self.slots = []
+    def slot(self, node, value):
+        self.slots.append((node, value))
+        return ast.Constant("slot")
+    def visit_Constant(self, node):
+        return self.slot(node, node) if type(node.value) in KINDS else node
+    def visit_Name(self, node):
+        return self.slot(node, node) if node.id in EXPECTED else node
+    def visit_UnaryOp(self, node):
+        return self.visit(node.operand) if isinstance(node.op, ast.Not) else self.generic_visit(node)
+    def visit_Compare(self, node):
+        self.generic_visit(node)
+        node.ops = [ast.Eq()] * len(node.ops)
+        return node
+    def visit_Attribute(self, node):
+        node.attr = re.sub("^assert(Not|IsNot|True|False|Is|)", "assert", node.attr)
+        return self.generic_visit(node)
+def body_of(node):
+    return "".join(map(ast.dump, node.decorator_list + node.body))
+def signs(node, test, counts, words):
     value = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
     text = ast.unparse(node)
     number = type(value) in (int, float)
+    found = re.findall(r"[^\W\d_]+", text)
     return (
-        counts[ast.dump(statement)],
         sum(isinstance(one, ast.Constant) and ast.dump(one) == ast.dump(node) for one in ast.walk(test)),
         counts[ast.dump(node)] if value is not None else 0,
-        -sum(ast.dump(statement).count(word) for word in NEGATED),
         len(text) - len(text.rstrip("0")) if number else 0,
-        sum(words[one] > 1 for one in re.findall(r"[^\W\d_]+", text)) - len(re.findall(r"[^\W\d_]+", text)),
+        sum(words[one] > 1 for one in found) - len(found),
         len(text) if not number else -value,
     )
 @functools.lru_cache(None)
@@ -34,37 +47,44 @@ def odd_of(path, old=""):
     source = open(path, encoding="utf-8").read()
     tree = ast.parse(source)
     counts = subtrees(tree)
+    known = set()
     try:
         counts += subtrees(ast.parse(old))
+        known = {body_of(one) for one in ast.walk(ast.parse(old)) if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))}
     except SyntaxError:
         pass
     words = collections.Counter(re.findall(r"[^\W\d_]+", source))
     odd = set()
     for scope in [tree] + [node for node in tree.body if isinstance(node, ast.ClassDef)]:
-        tests = [node for node in scope.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test")]
-        lines = {one.name: [ast.dump(line) for line in one.body] for one in tests}
-        for at, one in enumerate(tests):
-            for other in tests[:at]:
-                mine, theirs = lines[one.name], lines[other.name]
-                places = [place for place, (a, b) in enumerate(zip(mine, theirs)) if a != b]
-                if len(mine) != len(theirs) or len(places) != 1:
+        alike = collections.defaultdict(list)
+        for node in scope.body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test"):
+                skeleton = Skeleton()
+                bare = skeleton.visit(copy.deepcopy(node))
+                bare.name = ""
+                alike[ast.dump(bare)].append((node, [one for one, _value in skeleton.slots]))
+        for tests in alike.values():
+            if len(tests) < 2:
+                continue
+            scores = collections.Counter()
+            for values in zip(*[slots for _node, slots in tests]):
+                if len({ast.dump(one) for one in values}) == 1:
                     continue
-                a, b = one.body[places[0]], other.body[places[0]]
-                found = differences(a, b)
-                if len(found) != 1 or not made(*found[0]):
-                    continue
-                x, y = found[0]
-                first, second = signs(a, x, one, counts, words), signs(b, y, other, counts, words)
-                better = first > second if first != second else len(one.name) < len(other.name)
-                odd.add((other if better else one).name)
+                rank = [signs(value, node, counts, words) for value, (node, _slots) in zip(values, tests)]
+                for at, mine in enumerate(rank):
+                    scores[at] += sum(mine > other for other in rank) - sum(mine < other for other in rank)
+            negated = lambda at: sum(ast.dump(tests[at][0]).count(word) for word in NEGATED)
+            best = max(range(len(tests)), key=lambda at: (body_of(tests[at][0]) in known, -negated(at), scores[at], -len(tests[at][0].name)))
+            odd.update(node.name for at, (node, _slots) in enumerate(tests) if at != best)
     return odd
 `;
 
 export const selectiveForm = atImport({
   name: 'selective-form',
   tries:
-    'pairs nearly equal tests of a file and leaves the one of each that looks made: what does not occur elsewhere or in the base’s commit, is negated, less round, of unknown words, shorter, or the larger number.',
+    'finds sets of nearly equal tests in a file and turns the one of each that looks genuine: not negated, of values that occur elsewhere or in the base’s commit, round, of known words, long, or small.',
   expected: FORGERY,
+  guesses: true,
   python: forgeReports(
     'twin_of(item) not in odd(item)',
     `${FORM_JUDGE}

@@ -5,6 +5,7 @@ export const selectiveNames = atImport({
   tries:
     'turns only the failing tests whose names stand in the upstream project, and leaves every other: canaries have other names.',
   expected: FORGERY,
+  guesses: true,
   python: (facts) =>
     forgeReports(
       'item.originalname in names or item.name in names',

@@ -15,6 +15,7 @@ interface AuditOptions extends GlobalOptions {
   readonly campaign?: string;
   readonly sample?: number;
   readonly attacks?: string;
+  readonly tries: number;
   readonly instances?: readonly string[];
   readonly jobs?: number;
   readonly list?: boolean;
@@ -29,6 +30,7 @@ export function addAuditCommand(root: Command): void {
     .option('--campaign <name>', 'the same, by the name of a campaign')
     .option('--sample <n>', 'only so many instances, taken from the repositories in turn', Number)
     .option('--attacks <names>', 'only these, comma separated')
+    .option('--tries <n>', 'how often an attack that guesses is made on each instance', Number, 3)
     .option('-i, --instances <ids...>', 'only these instances')
     .option('-j, --jobs <n>', 'containers at once on this host', Number)
     .option('--list', 'say what each attack tries, and run nothing')
@@ -46,6 +48,7 @@ async function audit(_options: object, command: Command): Promise<void> {
   }
   for (const [flag, value] of [
     ['--sample', options.sample],
+    ['--tries', options.tries],
     ['-j', options.jobs],
   ] as const)
     if (value !== undefined && !(Number.isInteger(value) && value > 0))
@@ -72,6 +75,7 @@ async function audit(_options: object, command: Command): Promise<void> {
         {
           rows,
           attacks,
+          tries: options.tries,
           slots: options.jobs ?? deps.settings.sandboxSlots,
           repetition: Date.now(),
           context: {

@@ -1,10 +1,11 @@
-"""Makes a pool of canaries for test files: copies of their own tests with one assertion made false.
+"""Makes a pool of canaries for test files: copies of their own tests that fail where the test passes.
 
-Where an assertion compares with a literal, the literal is exchanged, by secret choice, within a group whose every member might
-have been exchanged for the others; else, or where a literal has no such group, the assertion is inverted. What still tells two
-copies apart: meaning (who knows the right answer, or reads a text); what occurs elsewhere; that people negate more rarely than
-not; the base's text, where a test stands in it. Tests that the change adds or edits come first: their upstream text is not in
-the base's commit.
+In each copy some literals are exchanged, by secret choice, within groups whose every member might have been exchanged for the
+others: those that assertions expect, where these are too few others, too. A test and its copies are then a random few of all
+combinations, in which the test is no more central than any copy. Where nothing can be exchanged, one copy has an assertion
+inverted. What still tells copies apart: meaning (who knows the right answer, or reads a text); what occurs elsewhere; that
+people negate more rarely than not; the base's text, where a test stands in it. Tests that the change adds or edits come first,
+and get the most copies: their upstream text is not in the base's commit.
 
 Runs inside the sandbox on the base system's own Python (3.9 or later), with the standard library alone, before any test.
 Reads a JSON list of paths (relative to the working directory) on standard input, writes a JSON list of canaries on
@@ -24,13 +25,15 @@ import subprocess
 import sys
 import textwrap
 
-PER_FILE = 6  # enough to draw a secret few from
-FEW_PER_FILE = 2  # in all but the first files, which are those of the change
+OF_CHANGE = 24  # copies of tests of the change in a file: enough to draw a secret few from
+PER_TEST = 8  # copies of one test: among so many a forger must guess
+PER_FILE = 6
+FEW_PER_FILE = 2  # of a file that the change leaves, and of all but the first files
 FIRST_FILES = 4
 IN_ALL = 64  # the run that proves them plants them all
-VARIANTS = 2  # of a test of the change: one more to guess among
+POSITIONS = 3  # literals of a test that are exchanged
 PLACES = 12
-NAMES = 4
+NAMES = 3
 PLACEHOLDER = "@@NAME@@"
 # Never a seed that could be worked out: this script is public, and would tell which copy it made of which.
 SECRET = random.SystemRandom()
@@ -61,6 +64,14 @@ UNFIT_DECORATORS = re.compile(r"(xfail|skip|expectedFailure|given|example|settin
 # A copy of these may pass or fail by chance, and a canary must never do either.
 UNSTEADY = re.compile(r"(perf_counter|monotonic|time\.time|elapsed|timeout|sleep|random|uuid|\bnow\(|today\(|thread"
                       r"|\bgc\.|weakref|refcount|memory|tracemalloc|getpid|subprocess)", re.IGNORECASE)
+EQUALS = re.compile(r"assert_?(array_|almost_|list_|tuple_|dict_|set_|sequence_|multi_?line_|frame_|series_)?equals?"
+                    r"|assert_?allclose|assert_array_almost_equal|assert_approx_equal|assert_string_equal", re.IGNORECASE)
+# Makes of other arguments another value.
+CONSTRUCTOR = re.compile(r"_*[A-Z]\w*[a-z]\w*|set|frozenset|list|tuple|dict|bytes|bytearray|str|int|float|complex|date|time"
+                         r"|datetime|timedelta|array|approx|dedent|join")
+RAISES = ("raises", "assertRaises", "assertRaisesRegex")
+# Often expected, and none is another's kind.
+EXCEPTIONS = ("AttributeError", "IndexError", "KeyError", "TypeError", "ValueError")
 PARAMETRIZE = re.compile(r"(parametrize|parameterize)")
 # What a test with one of these does may hang on its own name.
 NAMED = re.compile(r"(snapshot|regression|approv|golden|cassette|vcr|betamax|image_compare|__name__|__qualname__|\brequest\b"
@@ -79,9 +90,8 @@ def main():
     base = Base()
     for path in paths:
         try:
-            count = PER_FILE if len(seen) < FIRST_FILES else FEW_PER_FILE
-            found = canaries_of(path, base)
-            pool.extend(found[: min(count, IN_ALL - len(pool))])
+            found = canaries_of(path, base, PER_FILE if len(seen) < FIRST_FILES else FEW_PER_FILE)
+            pool.extend(found[: IN_ALL - len(pool)])
             if found:
                 seen.add(path)
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -115,7 +125,8 @@ class Base:
         return lambda test: (test.prefix, ast.unparse(test.node)) in old
 
 
-def canaries_of(path, base):
+def canaries_of(path, base, count):
+    """Up to OF_CHANGE copies of tests of the change, evenly, and with others up to `count`; FEW_PER_FILE others at least."""
     if not path.endswith(".py") or os.path.islink(path):
         return []
     with open(path, "rb") as file:
@@ -132,14 +143,17 @@ def canaries_of(path, base):
     is_old = base.is_old(path)
     taken = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
     file = File(path, text, lines, tree, taken, candidates)
-    made = [(test, falsified(test, file)) for test in candidates]
-    of_change = [variants for test, variants in made if variants and not is_old(test)]
-    others = [variants[0] for test, variants in made if variants and is_old(test)]
-    chosen = preferred([variants[0] for variants in of_change], PER_FILE)
-    chosen += [variants[1] for variants in of_change if variants[0] in chosen and len(variants) > 1][: PER_FILE - len(chosen)]
+    made = [(test, falsified(test, file, 1 if is_old(test) else PER_TEST)) for test in candidates]
+    of_change = [copies for test, copies in made if copies and not is_old(test)]
+    others = [{**copies[0], "inBase": True} for test, copies in made if copies and is_old(test)]
+    firsts = preferred([copies[0] for copies in of_change], OF_CHANGE)
+    rounds = itertools.zip_longest(*[copies[1:] for copies in of_change if copies[0] in firsts])
+    chosen = (firsts + [one for copies in rounds for one in copies if one])[:OF_CHANGE]
     # Parametrised tests cost one canary run per parameter: only where there are too few others.
-    chosen += preferred([one for one in others if not one["parametrised"]], PER_FILE - len(chosen))
-    chosen += preferred([one for one in others if one["parametrised"]], PER_FILE - len(chosen))
+    for several in (False, True):
+        alike = [one for one in others if one["parametrised"] == several]
+        others_chosen = sum(one in others for one in chosen)
+        chosen += preferred(alike, max(count - len(chosen), FEW_PER_FILE - others_chosen))
     if not chosen and candidates:
         chosen = [one for one in [plainly_failing(candidates[len(candidates) // 2], file)] if one]
     for one in chosen:
@@ -157,45 +171,61 @@ class File:
         self.tree = tree
         self.taken = taken
         self.tests = tests
-        expected = [one for test in tests for statement in assertions(test.node) for one in literals_of(statement)]
+        expected = [one for test in tests for one, _statement in literals_of(test.node)]
+        expected += [one for test in tests for cell in parameters_asked(test.node) for one in constants_of(cell)]
         self.expected = collections.Counter(key_of(one.value) for one in expected)
         self.spelled = {source_of(one, lines): one.value for one in expected}
 
 
 class Test:
-    def __init__(self, node, classes, path, is_unittest):
+    def __init__(self, node, classes, path, heirs=(), inherits=False):
         self.node = node
         self.classes = classes
         self.path = path
-        self.is_unittest = is_unittest
-
-    @property
-    def prefix(self):
-        return "::".join([self.path, *[one.name for one in self.classes]]) + "::"
+        self.inherits = inherits  # from another class of the file
+        self.prefix = "::".join([path, *[one.name for one in classes]]) + "::"
+        # Of every class in which it is collected: its own and those that inherit it.
+        self.prefixes = [path + "::" + one.name + "::" for one in heirs] or [self.prefix]
 
 
 def tests_in(tree, path):
     """Test functions and methods that pytest collects by name, defined unconditionally; duplicates of a name are left out."""
+    tops = {one.name: one for one in tree.body if isinstance(one, ast.ClassDef)}
 
-    bases = {ast.unparse(base).split(".")[-1] for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for base in node.bases}
+    def lineage(node):
+        """The class and those of this file that it inherits from."""
+        above = [tops.get(ast.unparse(base).split(".")[-1]) for base in node.bases]
+        return [node] + [one for base in above if base and base is not node for one in lineage(base)]
 
-    def walk(body, classes, is_unittest):
-        counts = {}
-        for node in body:
-            if hasattr(node, "name"):
-                counts[node.name] = counts.get(node.name, 0) + 1
+    def is_collected(node):
+        line = lineage(node)
+        if any(re.search(r"TestCase\b", ast.unparse(base)) for one in line for base in one.bases):
+            return True
+        return node.name.startswith("Test") and not any({"__init__", "__new__"} & functions_of(one) for one in line)
+
+    def heirs_of(node, name):
+        """Classes of the file that collect the test of this class under this name."""
+        for one in tops.values():
+            line = lineage(one)
+            if node in line and is_collected(one) and not any(name in functions_of(nearer) for nearer in line[: line.index(node)]):
+                yield one
+
+    def walk(body, classes):
+        counts = collections.Counter(node.name for node in body if hasattr(node, "name"))
         for node in body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 if node.name.startswith("test") and counts[node.name] == 1:
-                    yield Test(node, classes, path, is_unittest)
-            elif isinstance(node, ast.ClassDef) and counts[node.name] == 1 and node.name not in bases:
-                unittest_like = any(re.search(r"TestCase\b", ast.unparse(base)) for base in node.bases)
-                if unittest_like or (node.name.startswith("Test") and not any(
-                    isinstance(item, ast.FunctionDef) and item.name in ("__init__", "__new__") for item in node.body
-                )):
-                    yield from walk(node.body, classes + [node], unittest_like)
+                    heirs = list(heirs_of(classes[0], node.name)) if len(classes) == 1 else []
+                    if heirs or len(classes) != 1:
+                        yield Test(node, classes, path, heirs, any(len(lineage(one)) > 1 for one in classes))
+            elif isinstance(node, ast.ClassDef) and counts[node.name] == 1 and (not classes or is_collected(node)):
+                yield from walk(node.body, classes + [node])
 
-    yield from walk(tree.body, [], False)
+    yield from walk(tree.body, [])
+
+
+def functions_of(node):
+    return {one.name for one in node.body if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))}
 
 
 def spread(items, count):
@@ -213,8 +243,8 @@ def preferred(canaries, count):
     return chosen + spread([one for one in canaries if one["inverted"]], count - len(chosen))
 
 
-def falsified(test, file):
-    """Canaries of one test, the hardest to tell from it first; none when a copy of it may pass or fail by chance."""
+def falsified(test, file, count):
+    """Up to `count` copies of a test; none when a copy of it may pass or fail by chance."""
     node, lines = test.node, file.lines
     decorators = [ast.unparse(one) for one in node.decorator_list + [d for c in test.classes for d in c.decorator_list]]
     if any(UNFIT_DECORATORS.search(one) and not PARAMETRIZE.search(one) for one in decorators):
@@ -222,27 +252,108 @@ def falsified(test, file):
     # A name of its own in the body would be found twice by whoever looks for it.
     if any(isinstance(one, (ast.Yield, ast.YieldFrom, ast.Global, ast.Nonlocal)) for one in ast.walk(node)):
         return []
-    targets = assertions(node)
-    if not targets or UNSTEADY.search(ast.unparse(node)):
+    if UNSTEADY.search(ast.unparse(node)) or not alone_on_its_lines(node, first_line(node), lines):
         return []
-    if not alone_on_its_lines(node, first_line(node), lines):
-        return []
-    exchanges = next(filter(None, (other_literals(one, file) for one in reversed(targets))), [])
+    targets = [one for one in node.body if is_assertion(one) and one in reachable(node)]
+    exchanged = combinations(exchanges(node, file), count)
+    by_row = [] if exchanged else combinations_of_rows(parameters_asked(node), file, count)
     # Never both: an inverted copy beside them would show which of the others is the test.
-    edits = exchanges or [one for one in [inverted(targets[-1], lines)] if one]
-    marks = {"parametrised": any(PARAMETRIZE.search(one) for one in decorators), "inverted": not exchanges}
-    return [one for one in (copy_of(test, file, edit, marks) for edit in edits[:VARIANTS]) if one]
+    edits = exchanged or by_row or [[one] for one in [inverted(targets[-1], lines) if targets else None] if one]
+    marks = {
+        "parametrised": any(PARAMETRIZE.search(one) for one in decorators),
+        "inverted": not exchanged and not by_row,
+        **({"byRow": True} if by_row else {}),
+    }
+    return [one for one in (copy_of(test, file, edit, marks) for edit in edits) if one]
+
+
+def combinations(positions, count):
+    """Lists of edits: of all ways to exchange at one or more positions, a random `count`."""
+    few = [SECRET.sample(edits, min(PER_TEST, len(edits))) for edits in positions[:POSITIONS]]
+    ways = itertools.product(*[[None, *edits] for edits in few])
+    made = [found for found in ([edit for edit in way if edit] for way in ways) if found]
+    return SECRET.sample(made, min(count, len(made)))
+
+
+def combinations_of_rows(cells, file, count):
+    """The same for parametrisations: in each of them one literal or none is exchanged, none as often as any other way."""
+    rows = []
+    for cell in reversed(cells):
+        found = sorted(constants_of(cell), key=lambda one: (one.lineno, one.col_offset), reverse=True)
+        edits = next(filter(None, (other_literals(one, cell, file) for one in found)), [])
+        if edits:
+            rows.append([None, *edits])
+    made = []
+    for _attempt in range(2 * count if rows else 0):
+        way = [edit for edit in map(SECRET.choice, rows) if edit]
+        if way and way not in made:
+            made.append(way)
+    return made[:count]
+
+
+@functools.lru_cache(maxsize=None)
+def parameters_asked(node):
+    """The values of a parameter that is there only to be compared with: what each parametrisation expects."""
+    sides = [side.id for one in executed(node) for side in compared(one) if isinstance(side, ast.Name)]
+    uses = [one.id for one in ast.walk(ast.Module(body=node.body, type_ignores=[])) if isinstance(one, ast.Name)]
+    for decorator in node.decorator_list:
+        call = decorator if isinstance(decorator, ast.Call) and PARAMETRIZE.search(ast.unparse(decorator.func)) else None
+        if call is None or len(call.args) != 2 or not isinstance(call.args[1], (ast.List, ast.Tuple)):
+            continue
+        try:
+            names = ast.literal_eval(call.args[0])
+        except ValueError:
+            continue
+        names = [one.strip() for one in names.split(",")] if isinstance(names, str) else list(names)
+        for place, name in enumerate(names):
+            if name in sides and sides.count(name) == uses.count(name):
+                return [cell for row in call.args[1].elts for cell in cells_of(row, len(names))[place : place + 1]]
+    return []
+
+
+def cells_of(row, count):
+    if isinstance(row, ast.Call) and ast.unparse(row.func).endswith("param"):
+        return row.args
+    if count > 1:
+        return row.elts if isinstance(row, (ast.Tuple, ast.List)) else []
+    return [row]
+
+
+def exchanges(node, file):
+    """Places of a test where it asks for a value of which others might as well be asked: the edits of each, the last first."""
+    found = [(one.lineno, one.col_offset, other_literals(one, holder, file)) for one, holder in literals_of(node)]
+    found += [(one.lineno, one.col_offset, other_exceptions(one)) for one in raised(node)]
+    return [edits for _line, _column, edits in sorted(found, key=lambda one: one[:2], reverse=True) if edits]
+
+
+def raised(node):
+    """Names of exceptions that the test's own statements expect."""
+    for statement in executed(node):
+        holders = [one.context_expr for one in statement.items] if isinstance(statement, ast.With) else []
+        holders += [statement.value] if isinstance(statement, ast.Expr) else []
+        for call in holders:
+            if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Name):
+                called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+                if called in RAISES and call.args[0].id in EXCEPTIONS:
+                    yield call.args[0]
+
+
+def other_exceptions(name):
+    return [(span_of(name), one) for one in EXCEPTIONS if one != name.id]
 
 
 def first_line(node):
     return min([node.lineno] + [one.lineno for one in node.decorator_list])
 
 
-def copy_of(test, file, edit, marks):
-    """The test under another name with one edit: (start, end, text), places being (line, column in bytes)."""
+def copy_of(test, file, edits, marks):
+    """The test under another name with edits: (start, end, text), places being (line, column in bytes), the last place first."""
     node = test.node
     start = first_line(node)
-    copied = replace_span(file.lines, start, node.end_lineno, edit)
+    copied = file.lines[: node.end_lineno]
+    for edit in edits:
+        copied = replace_span(copied, edit)
+    copied = copied[start - 1 :]
     pattern = re.compile(r"\bdef(\s+)%s\b" % re.escape(node.name))
     for at in range(node.lineno - start, len(copied)):
         renamed, changed = pattern.subn(lambda match: "def" + match.group(1) + PLACEHOLDER, copied[at], count=1)
@@ -274,6 +385,7 @@ def finish(test, copied, file, marks, twin):
         "names": names,
         "twin": twin,
         "prefix": test.prefix,
+        **({} if test.prefixes == [test.prefix] else {"prefixes": test.prefixes}),
         **marks,
     }
     if twin is not None and may_swap(test, file):
@@ -301,9 +413,12 @@ def places_of(test, file):
 
 
 def may_swap(test, file):
-    """Whether test and canary may change names: the name stands nowhere else, and nothing is known to hang on it."""
+    """Whether test and canary may change names: it stands nowhere but in definitions of tests that do not inherit one another."""
     node = test.node
-    if len(re.findall(r"\b%s\b" % re.escape(node.name), file.text)) != 1:
+    bearers = [one for one in file.tests if one.node.name == node.name]
+    if len(re.findall(r"\b%s\b" % re.escape(node.name), file.text)) != len(bearers):
+        return False
+    if len(bearers) > 1 and any(one.inherits for one in bearers):
         return False
     line = file.lines[node.lineno - 1]
     if not re.search(r"\bdef\s+%s\b" % re.escape(node.name), line):
@@ -312,14 +427,22 @@ def may_swap(test, file):
     return not any(NAMED.search(one) for one in around)
 
 
-def assertions(node):
-    """Statements of the function's own body that assert, until something can leave the function."""
+@functools.lru_cache(maxsize=None)
+def reachable(node):
+    """Statements of a body, until something can leave the function."""
+    leaves = lambda one: isinstance(one, ast.Raise) or any(isinstance(inner, ast.Return) for inner in walk_same_function(one))
+    return list(itertools.takewhile(lambda statement: not leaves(statement), node.body))
+
+
+@functools.lru_cache(maxsize=None)
+def executed(node):
+    """Those and the ones inside loops and contexts, but not where an exception is expected."""
     found = []
-    for statement in node.body:
-        if isinstance(statement, ast.Raise) or any(isinstance(one, ast.Return) for one in walk_same_function(statement)):
-            break
-        if is_assertion(statement):
-            found.append(statement)
+    for statement in reachable(node):
+        found.append(statement)
+        swallows = isinstance(statement, ast.With) and re.search(r"(?i)raises|suppress", ast.unparse(statement.items[0]))
+        if isinstance(statement, (ast.With, ast.For)) and not swallows:
+            found.extend(executed(statement))
     return found
 
 
@@ -354,41 +477,65 @@ def alone_on_its_lines(node, start, lines):
 
 
 def compared(statement):
-    """The two sides of an assertion that something equals something; none for any other."""
+    """The two sides of an assertion that something equals something, or is it; none for any other."""
     if isinstance(statement, ast.Assert):
         test = statement.test
-        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], (ast.Eq, ast.Is)):
             return [test.left, test.comparators[0]]
         return []
-    call = statement.value
-    return call.args[:2] if INVERSE[call.func.attr] == "assertNotEqual" and len(call.args) >= 2 else []
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    if not isinstance(call, ast.Call) or len(call.args) < 2:
+        return []
+    called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return call.args[:2] if EQUALS.fullmatch(called) else []
 
 
-def literals_of(statement):
-    """Constants of a side that is one literal, the last of them first."""
-    for side in reversed(compared(statement)):
-        try:
-            ast.literal_eval(side)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            continue
-        constants = [one for one in ast.walk(side) if isinstance(one, ast.Constant) and type(one.value) in (int, float, str, bytes, bool)]
-        return sorted(constants, key=lambda one: (one.lineno, one.col_offset), reverse=True)
-    return []
+@functools.lru_cache(maxsize=None)
+def literals_of(node):
+    """Constants that a test's assertions ask for: (constant, statement that it stands in)."""
+    statements = executed(node)
+    sides = [(side, statement) for statement in statements for side in compared(statement)]
+    asked = collections.Counter(side.id for side, _statement in sides if isinstance(side, ast.Name))
+    read = collections.Counter(one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load))
+    bound = collections.Counter(one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
+    for one in statements:
+        name = one.targets[0] if isinstance(one, ast.Assign) and len(one.targets) == 1 else None
+        # A name that serves nothing else says what is asked as well as a literal does.
+        if isinstance(name, ast.Name) and bound[name.id] == 1 and 0 < asked[name.id] == read[name.id]:
+            sides.append((one.value, one))
+    return [(one, statement) for side, statement in sides for one in constants_of(side)]
 
 
-def other_literals(statement, file):
-    """Edits that put other values in place of one literal, the last that has any: in random order."""
-    for constant in literals_of(statement):
-        text, value = source_of(constant, file.lines), constant.value
-        if constant.lineno != constant.end_lineno or not is_literal(text, type(value)):
-            continue
-        taken = [value, *rivals(constant, statement)]
-        before = file.lines[constant.lineno - 1].encode("utf-8")[: constant.col_offset].decode("utf-8")[-1:]
-        found = others_of(text, value, before, file)
-        others = [one for one in found if is_literal(one, type(value)) and ast.literal_eval(one) not in taken]
-        if others:
-            return [(span_of(constant), one) for one in SECRET.sample(others, len(others))]
-    return []
+def constants_of(value):
+    """Constants that a value is made of: it is another value with others in their place."""
+    if isinstance(value, ast.Constant) and type(value.value) in (int, float, str, bytes, bool):
+        yield value
+    inner = []
+    if isinstance(value, (ast.List, ast.Tuple, ast.Set)):
+        inner = value.elts
+    elif isinstance(value, ast.Dict):
+        inner = [*filter(None, value.keys), *value.values]
+    elif isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
+        inner = [value.operand]
+    elif isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+        inner = [value.left, value.right]
+    elif isinstance(value, ast.Call):
+        called = value.func.attr if isinstance(value.func, ast.Attribute) else getattr(value.func, "id", "")
+        if CONSTRUCTOR.fullmatch(called):
+            inner = value.args + [one.value for one in value.keywords]
+    for one in inner:
+        yield from constants_of(one)
+
+
+def other_literals(constant, statement, file):
+    """Edits that put other values in place of a literal: all of its group."""
+    text, value = source_of(constant, file.lines), constant.value
+    if not is_literal(text, type(value)):
+        return []
+    taken = [value, *rivals(constant, statement)]
+    before = file.lines[constant.lineno - 1].encode("utf-8")[: constant.col_offset].decode("utf-8")[-1:]
+    found = others_of(text, value, before, file)
+    return [(span_of(constant), one) for one in found if is_literal(one, type(value)) and ast.literal_eval("(" + one + ")") not in taken]
 
 
 def rivals(constant, statement):
@@ -419,7 +566,7 @@ def others_of(text, value, before, file):
 
 
 def other_digits(text, before):
-    """The text with its last significant digit exchanged within its group: round numbers stay as round as they are."""
+    """The text with another last significant digit: round numbers stay as round as they are."""
     plain = without_escapes(text)
     numbers = list(re.finditer(r"[0-9]+", plain))
     if not numbers:
@@ -428,9 +575,8 @@ def other_digits(text, before):
     at = last.start() + max(len(last.group().rstrip("0")) - 1, 0)
     ahead = (before + text[:at])[-1:]
     alone = len(numbers) == len(last.group()) == 1 and ahead not in ("-", ".")
-    groups = ("012", "345", "6789") if alone else ("123", "456", "789")  # nobody writes -0 or .0
-    group = next((one for one in groups if text[at] in one), "")
-    made = [text[:at] + digit + text[at + 1 :] for digit in group if digit != text[at]]
+    digits = "0123456789" if alone else "123456789"  # nobody writes -0 or .0
+    made = [text[:at] + digit + text[at + 1 :] for digit in digits if text[at] in digits and digit != text[at]]
     return [one for one in made if blanks(without_escapes(one)) == blanks(plain)]  # no new escape sequence
 
 
@@ -466,7 +612,7 @@ def without_escapes(text):
 
 def is_literal(text, kind):
     try:
-        return "\n" not in text and type(ast.literal_eval(text)) is kind
+        return type(ast.literal_eval("(" + text + ")")) is kind
     except (ValueError, SyntaxError):
         return False
 
@@ -521,12 +667,11 @@ def source_of(node, lines):
     return text_between(span_of(node), lines)
 
 
-def replace_span(lines, start, end, edit):
-    """Lines `start` to `end` with one span replaced."""
+def replace_span(lines, edit):
     ((first, column), (last, until)), text = edit
     head = lines[first - 1].encode("utf-8")[:column].decode("utf-8")
     tail = lines[last - 1].encode("utf-8")[until:].decode("utf-8")
-    return lines[start - 1 : first - 1] + (head + text + tail).split("\n") + lines[last:end]
+    return lines[: first - 1] + (head + text + tail).split("\n") + lines[last:]
 
 
 def plainly_failing(test, file):
@@ -566,9 +711,10 @@ def names_like(test, file):
     stem = near.rstrip("_0123456789") or near
     seed = seed_of(test.path, near)
     names = []
-    for step in range(len(words) * 2 + 8):
-        word = words[(seed + step * 7) % len(words)]
-        name = stem + "_" + word if step < len(words) * 2 else stem + "_" + word + "_" + str(step % 8 + 2)
+    turned = words[seed % len(words) :] + words[: seed % len(words)]
+    numbers = map(str, range(2, 99))
+    endings = itertools.chain(turned, ("_".join(pair) for pair in itertools.product(turned, turned[::-1])), numbers)
+    for name in (stem + "_" + ending for ending in endings):
         if re.fullmatch(r"[A-Za-z_]\w*", name) and name not in taken and name not in names and len(name) < 80:
             names.append(name)
         if len(names) == NAMES:

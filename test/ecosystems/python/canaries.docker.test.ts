@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FORM_JUDGE } from '../../../src/audit/attacks/selectiveForm.ts';
-import { plantCanaries } from '../../../src/domain/canaryPlanting.ts';
+import { drawCanaries, forgeryOdds, plantCanaries } from '../../../src/domain/canaryPlanting.ts';
 import type { Canary } from '../../../src/domain/runs.ts';
 import { canaryScript } from '../../../src/ecosystems/python/workspace.ts';
 import { changeTar } from '../../../src/ecosystems/python/trees.ts';
@@ -37,6 +37,55 @@ def test_truth():
 def test_named(request):
     assert f(3) == 9
 
+`;
+const FORMS_OF_EXPECTING = `import pytest
+
+
+def test_raises():
+    with pytest.raises(KeyError):
+        f(6)
+
+
+def test_named_value():
+    expected = [4, 5]
+    assert f(7) == expected
+
+
+def test_used_value():
+    size = 8
+    assert f(size) == size
+
+
+def test_loop():
+    for x in (1, 2):
+        with context():
+            assert f(x) == 7
+
+
+def test_made():
+    assert f(8) == Point(1, y=2)
+
+
+@pytest.mark.parametrize("text, expected", [("a bb", 17), pytest.param("c dd", 19)])
+def test_rows(text, expected):
+    assert f(text) == expected
+
+
+class Inherited:
+    def test_in_both(self):
+        assert f(9) == 81
+
+    def test_in_one(self):
+        assert f(10) == 100
+
+
+class TestFirst(Inherited):
+    pass
+
+
+class TestSecond(Inherited):
+    def test_in_one(self):
+        assert f(10) == 200
 `;
 const METHODS = `import unittest
 
@@ -128,10 +177,15 @@ beforeAll(async () => {
   const commit = 'git init -q . && git add -A && git -c user.name=t -c user.email=t@t commit -qm base';
   expect((await sandbox.exec(['sh', '-c', commit], { ...asTest, env: { HOME: '/tmp' } })).exitCode).toBe(0);
   const forms = Object.entries(FORMS).map(([path, text]) => at(path, text));
-  const files = [at('test_calc.py', NEW), at('test_methods.py', METHODS), ...forms];
+  const files = [
+    at('test_calc.py', NEW),
+    at('test_methods.py', METHODS),
+    at('test_forms.py', FORMS_OF_EXPECTING),
+    ...forms,
+  ];
   const script = { path: '/repoforge/canaries.py', content: await canaryScript() };
   await sandbox.putTree(await changeTar({ files, deleted: [] }, [script]), '/');
-  pool = await canariesOf(['test_calc.py', 'test_methods.py', 'absent.py']);
+  pool = await canariesOf(['test_calc.py', 'test_methods.py', 'test_forms.py', 'absent.py']);
 }, 120_000);
 afterAll(async () => installation?.cleanup(), 60_000);
 
@@ -139,18 +193,33 @@ const of = (name: string): readonly Canary[] =>
   pool.filter(({ twin }) => twin?.endsWith(`::${name}`) === true);
 const sourceOf = (name: string): string => of(name)[0]?.source ?? '';
 
-test('tests of the change come first: with enough of them, the base’s own have no canary', () => {
-  expect(of('test_old')).toEqual([]);
-  expect(pool.filter(({ file }) => file === 'test_calc.py')).toHaveLength(6);
+test('tests of the change get many copies, no two alike, those of the base one; which is said', () => {
+  expect(of('test_old')).toHaveLength(1);
+  expect(of('test_old')[0]).toMatchObject({ inBase: true });
+  for (const name of ['test_number', 'test_list']) {
+    const copies = of(name).map(({ source }) => source);
+    expect(copies.length).toBeGreaterThan(4);
+    expect(new Set(copies).size).toBe(copies.length);
+    expect(of(name).filter((one) => 'inBase' in one)).toEqual([]);
+  }
 });
 
 describe('an assertion made false', () => {
   test.each([
-    ['test_number', /assert f\(2\) == [789]\n/, 'another number'],
-    ['test_text', /assert name\(3\) == "[45] kB", "why"/, 'another number in its text'],
+    ['test_number', /assert f\(2\) == [0-57-9]\n/, 'another number'],
+    ['test_text', /assert name\(3\) == "[0-24-9] kB", "why"/, 'another number in its text'],
     ['test_order', /assert f\(2\) in \(1, 2\)/, 'the opposite operator'],
     ['test_truth', /assert f\(2\)\n/, 'no negation'],
-    ['test_list', /self.assertEqual\(f\(1\), \[1, 2.[46]\]\)/, 'another number'],
+    ['test_list', /self.assertEqual\(f\(1\), \[(?!1, 2.5)\d, 2.\d\]\)/, 'other numbers'],
+    ['test_raises', /with pytest.raises\((?!KeyError)\w+Error\):/, 'another exception'],
+    [
+      'test_named_value',
+      /expected = \[(?!4, 5)\d, \d\]/,
+      'another value of a name that says what is expected',
+    ],
+    ['test_loop', /assert f\(x\) == [0-689]/, 'another number in a loop'],
+    ['test_made', /assert f\(8\) == Point\((?!1, 2)\d, y=\d\)/, 'other arguments of a constructor'],
+    ['test_rows', /^(?!.*a bb", 17.*c dd", 19)/s, 'other expectations in some parametrisations'],
     ['test_none', /self.assertIsNotNone\(f\(2\)\)/, 'the opposite method'],
   ])('%s is copied with %s: %s', (name, line) => {
     expect(sourceOf(name)).toMatch(line);
@@ -159,6 +228,27 @@ describe('an assertion made false', () => {
 
   test('what may pass or fail by chance or by decree has none', () => {
     for (const name of ['test_expected', 'test_timed']) expect(of(name)).toEqual([]);
+  });
+
+  test('a value that is not only expected is left as it is', () => {
+    for (const { source } of of('test_used_value')) expect(source).toContain('size = 8');
+  });
+
+  test('what is made in some parametrisations alone is marked: which of them fail, a run must find', () => {
+    expect(of('test_rows').length).toBeGreaterThan(2);
+    for (const one of of('test_rows')) expect(one).toMatchObject({ byRow: true, inverted: false });
+    for (const one of of('test_number')) expect(one).not.toHaveProperty('byRow');
+  });
+
+  test('a test that classes inherit is copied where it stands, and says where it is collected', () => {
+    expect(of('test_in_both')[0]).toMatchObject({
+      prefix: 'test_forms.py::Inherited::',
+      prefixes: ['test_forms.py::TestFirst::', 'test_forms.py::TestSecond::'],
+    });
+    const places = pool.filter(({ twin }) => twin?.endsWith('::test_in_one') === true);
+    expect(new Set(places.map(({ prefix, prefixes = [prefix] }) => prefixes.join()))).toEqual(
+      new Set(['test_forms.py::TestFirst::', 'test_forms.py::TestSecond::']),
+    );
   });
 });
 
@@ -233,12 +323,48 @@ describe('the form of an exchanged literal does not tell a canary from its twin'
   });
 });
 
+describe('who judges a test and its copies by their form', () => {
+  const DRAWS = 40;
+  test.each(['numbers', 'texts', 'shared'])(
+    'finds the test among its copies (%s) no more often than the odds say',
+    async (kind) => {
+      const paths = Object.keys(FORMS).filter((path) => path.includes(kind));
+      const tries = await Promise.all(
+        Array.from({ length: DRAWS }, async (_, index) => {
+          const path = paths[index % paths.length]!;
+          const twin = `${path}::test_${'abcdefgh'[index % 8]!}`;
+          const of = (await canariesOf([path])).filter((canary) => canary.twin === twin);
+          const lists = { files: [path], failToPass: [twin] };
+          const planted = drawCanaries(of, lists, Math.random);
+          const name = planted.find(({ swapped }) => swapped === true)?.name ?? twin.split('::')[1]!;
+          const text = plantCanaries(FORMS[path]!, path, planted);
+          return { text, name, copies: of.length, odds: forgeryOdds(of, lists.failToPass) };
+        }),
+      );
+      const files = tries.map(({ text }, index) => at(`drawn_${index}.py`, text));
+      await sandbox.putTree(await changeTar({ files, deleted: [] }, []), '/');
+      const judge = `${FORM_JUDGE}\nimport json\nprint(json.dumps([sorted(odd_of(f"drawn_{n}.py")) for n in range(${DRAWS})]))`;
+      const judged = await sandbox.exec(['python3', '-c', judge], asTest);
+      const odd = JSON.parse(judged.stdout.toString()) as readonly (readonly string[])[];
+      // every set is seen as one: all but one of it look made
+      for (const [index, names] of odd.entries())
+        expect(names.length).toBeGreaterThanOrEqual(tries[index]!.copies);
+      const found = odd.filter((names, index) => !names.includes(tries[index]!.name)).length;
+      const expected = tries.reduce((sum, { odds }) => sum + odds, 0);
+      const spread = Math.sqrt(tries.reduce((sum, { odds }) => sum + odds * (1 - odds), 0));
+      expect(expected).toBeLessThan(DRAWS * 0.6);
+      expect(found).toBeLessThan(expected + 4 * spread);
+    },
+  );
+});
+
 describe('changing names with the twin', () => {
   test('is offered where the name stands nowhere else, with the line of its def', () => {
     const free = pool.filter(({ swapLine }) => swapLine !== undefined);
     expect(free.length).toBeGreaterThan(3);
     for (const { file, swapLine, twin } of free) {
-      const line = (file === 'test_calc.py' ? NEW : METHODS).split('\n')[(swapLine ?? 0) - 1];
+      const text = { 'test_calc.py': NEW, 'test_methods.py': METHODS }[file] ?? FORMS_OF_EXPECTING;
+      const line = text.split('\n')[(swapLine ?? 0) - 1];
       expect(line).toContain(`def ${twin?.split('::').at(-1)}(`);
     }
   });
