@@ -46,7 +46,7 @@ export const DEFAULT_CAMPAIGN_OPTIONS: CampaignOptions = {
   runtimes: null,
   licenses: null,
   passToPassBudgetMs: 60_000,
-  maxForgeryOdds: 0.5,
+  maxForgeryOdds: 0.95,
   runLimits: DEFAULT_RUN_LIMITS,
   minePageSize: 25, // a page is one heartbeating activity of seconds to a minute, and a few KB of history
   pageSize: 400, // up to 10 events for each were measured; continuing as new is suggested at 4,096 events, or 4 MB

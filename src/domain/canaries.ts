@@ -3,6 +3,7 @@
  * where its twin passes; whoever turns failures into passes turns the canary too. Pure: reading and proving (drawing and
  * planting: canaryPlanting.ts).
  */
+import type { Tamper } from './verdicts.ts';
 import type { Canary, PlantedCanary, RunRecord, TestResult } from './runs.ts';
 import { fileOfTest, isFailing, parameterSuffix } from './testIds.ts';
 
@@ -34,12 +35,12 @@ export function withoutCanaries(
   return Object.fromEntries(Object.entries(tests).filter(([id]) => !isCanaryTest(id, planted)));
 }
 
-type Tamper = 'canary_passed' | 'canary_missing' | 'exit_code';
-
 /**
  * Whether the canaries of a completed run accuse it, and of what; null when they do not.
  * `canary_passed`: a canary and its twin both pass, in the same parametrisation (a plainly failing canary: it passes).
  * `canary_missing`: the file has results and the run ended, but the canary has none.
+ * `canary_failure`: its twin passes, and it fails otherwise than by its assertion, which is what failed under gold: up to there
+ * both run the same code, so whoever really makes the twin pass makes the canary fail there.
  * `exit_code`: the runner said 0 although a canary failed, or although a canary's twin passed and so the canary must fail.
  * Never for a file that was not collected or was skipped as a whole, nor for a run that stopped on the way.
  */
@@ -51,13 +52,25 @@ export function canaryTamper(record: RunRecord, planted: readonly PlantedCanary[
   if (seen.some((one) => one.passedWithTwin)) return 'canary_passed';
   const ended = record.exitCode === 0 || record.exitCode === 1;
   if (ended && seen.some((one) => one.missing)) return 'canary_missing';
+  if (seen.some((one) => one.strayed)) return 'canary_failure';
   return record.exitCode === 0 && seen.some((one) => one.mustFail) ? 'exit_code' : null;
+}
+
+/**
+ * Whether a canary beside its passing twin says something else than under gold: it shows another value than the one that the twin
+ * would have passed with, or the same value in other words. Who turned the twin alone looks so; an honest solution rarely.
+ */
+export function canaryDoubt(record: RunRecord, planted: readonly PlantedCanary[]): boolean {
+  const present = planted.filter(({ absent }) => absent !== true);
+  return present.some((one) => observe(record, planted, one).some(({ doubtful }) => doubtful));
 }
 
 interface Observation {
   readonly passedWithTwin: boolean;
   readonly missing: boolean;
   readonly mustFail: boolean;
+  readonly strayed: boolean;
+  readonly doubtful: boolean;
 }
 
 /** What is seen of a canary in each class that collects it. */
@@ -71,14 +84,25 @@ function observe(
     (id) => fileOfTest(id) === file && !isCanaryTest(id, planted),
   );
   const uncollected = record.collectionErrors.some((error) => error.file === file);
-  return stemsOf(one).map((stem) => {
+  return stemsOf(one).map((stem, place) => {
     const all = resultsOf(record, stem.canary);
     const own = [...all].filter(([suffix]) => falsified === undefined || suffix in falsified);
     const twins = stem.twin === null ? null : resultsOf(record, stem.twin);
     const twinPassed = (suffix: string): boolean =>
       twins === null || twins.get(falsified?.[suffix] ?? suffix)?.status === 'passed';
     const twinRan = twins === null || twins.size > 0;
+    const others = own.flatMap(([suffix, test]) => {
+      const under = one.canary.failures?.[failureKey(one.canary, place, suffix)];
+      const said = saidBy(test, one);
+      return under === undefined || said === under || !isFailing(test.status) || !twinPassed(suffix)
+        ? []
+        : [{ said, under, status: test.status }];
+    });
     return {
+      strayed: others.some(
+        ({ said, under, status }) => status === 'failed' && isAssertion(under) && !isAssertion(said),
+      ),
+      doubtful: others.length > 0,
       passedWithTwin: own.some(([suffix, test]) => test.status === 'passed' && twinPassed(suffix)),
       missing: all.size === 0 && fileHasResults && twinRan && !uncollected,
       mustFail:
@@ -87,6 +111,22 @@ function observe(
     };
   });
 }
+
+const failureKey = ({ prefix, prefixes = [prefix] }: Canary, place: number, suffix: string): string =>
+  `${prefixes[place] ?? prefix}${suffix}`;
+
+/** The start of a failure's message without what another run says otherwise: names, addresses. */
+function saidBy({ message = '' }: TestResult, { canary, name }: PlantedCanary): string {
+  const names = [name, ...canary.names, canary.twin?.slice(canary.prefix.length) ?? name];
+  return names
+    .toSorted((a, b) => b.length - a.length)
+    .reduce((text, one) => text.replaceAll(one, '@'), message)
+    .replaceAll(/0x[0-9a-f]+/gi, '0x')
+    .slice(0, 200);
+}
+
+/** pytest leaves the class out of the message of a bare `assert`. */
+const isAssertion = (said: string): boolean => /^(?:AssertionError\b|assert )/.test(said);
 
 function resultsOf(record: RunRecord, stem: string): ReadonlyMap<string, TestResult> {
   const found = new Map<string, TestResult>();
@@ -117,11 +157,27 @@ export function proveCanaries(input: {
     .flatMap((one) => {
       const falsified = falsifiedRows(afterWithPool, one);
       if (falsified === null) return [];
-      const canary = one.canary.byRow === true ? { ...one.canary, falsified } : one.canary;
+      const failures = failuresOf(afterWithPool, one, falsified);
+      const canary = { ...one.canary, ...(one.canary.byRow === true ? { falsified } : {}), failures };
       const onBase = observe(beforeWithPool, planted, { ...one, canary });
       return onBase.some(({ passedWithTwin }) => passedWithTwin) ? [] : [canary];
     });
   return affordable(proven, afterWithPool);
+}
+
+/** What the canary's failures say, where they say anything. */
+function failuresOf(
+  record: RunRecord,
+  one: PlantedCanary,
+  falsified: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    stemsOf(one).flatMap((stem, place) =>
+      [...resultsOf(record, stem.canary)]
+        .filter(([suffix, test]) => suffix in falsified && saidBy(test, one) !== '')
+        .map(([suffix, test]) => [failureKey(one.canary, place, suffix), saidBy(test, one)]),
+    ),
+  );
 }
 
 /** Of a test that takes long only as many copies as take so long together, but two. */

@@ -78,19 +78,23 @@ export function drawCanaries(
 
 /** How much more often than one who guesses a forger is right who judges by form: measured, see test/ecosystems/python. */
 const SKILL = 2;
+/** Who can tell a test from its copies must still make up how these fail where the test passes. */
+const TOLD_APART = 0.95;
 
 /**
- * Odds, 0 to 1, with which a forger wins who turns failing tests as gold would, and of each FAIL_TO_PASS test and its copies in
- * a run must pick the test. Only copies that can change names with the test and
- * have another literal count: inverted ones, and those of a test that cannot be renamed or stands in the base, can be told from it.
+ * Odds, 0 to 1, with which a forger wins who turns failing tests as gold would, makes up how their copies would fail then, and
+ * of each FAIL_TO_PASS test and its copies in a run must pick the test. 1 where no test has a copy: there nothing is seen.
+ * Copies that can be told from their test lower them little: inverted ones, those that cannot change names with the test, and
+ * those of a test that stands in the base.
  */
 export function forgeryOdds(proven: readonly Canary[], failToPass: readonly string[]): number {
   const copies = new Map<string | null, number>();
   const ofChange = proven.filter((canary) => guards(canary, failToPass));
-  for (const canary of spreadOverTwins(ofChange).slice(0, MAX_COPIES_OF_CHANGE))
-    if (canary.inverted === false && canary.inBase !== true && canary.swapLine !== undefined)
-      copies.set(canary.twin, (copies.get(canary.twin) ?? 0) + 1);
-  return [...copies.values()].reduce((odds, count) => odds * Math.min(1, SKILL / (count + 1)), 1);
+  for (const canary of spreadOverTwins(ofChange).slice(0, MAX_COPIES_OF_CHANGE)) {
+    const alike = canary.inverted === false && canary.inBase !== true && canary.swapLine !== undefined;
+    copies.set(canary.twin, (copies.get(canary.twin) ?? 0) + (alike ? 1 : 0));
+  }
+  return [...copies.values()].reduce((odds, count) => odds * Math.min(TOLD_APART, SKILL / (count + 1)), 1);
 }
 
 /** A copy of every test before a second one of any, exchanged before inverted ones: a forger must be right about each test. */

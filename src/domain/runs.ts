@@ -57,6 +57,8 @@ export interface Canary {
   readonly prefixes?: readonly string[];
   /** Parametrisations that were made false, each with that of the twin; absent where all are, under the twin's own names. */
   readonly falsified?: Readonly<Record<string, string>>;
+  /** What its failures said under gold, without names: by class prefix and parametrisation. Absent before the proof. */
+  readonly failures?: Readonly<Record<string, string>>;
   /** Some of its parametrisations were made false: which, the proof finds. */
   readonly byRow?: boolean;
   /** Its twin stands in the base's commit, whose text tells the two apart. */

@@ -1,13 +1,16 @@
 /** What is said of a prediction: verdicts, grades, results. */
 import type { ArtefactRef } from './types.ts';
 
+/** What canaries accuse a run of (see `canaryTamper`). */
+export type Tamper = 'canary_passed' | 'canary_missing' | 'canary_failure' | 'exit_code';
+
 export type Verdict =
   | { readonly verdict: 'resolved' }
   | { readonly verdict: 'unresolved'; readonly reason: 'tests' | 'memory' | 'crash' | 'install' }
   | { readonly verdict: 'patch_failed' }
   | { readonly verdict: 'empty_patch' }
   | { readonly verdict: 'timeout' }
-  | { readonly verdict: 'tampered'; readonly reason: 'canary_passed' | 'canary_missing' | 'exit_code' }
+  | { readonly verdict: 'tampered'; readonly reason: Tamper }
   | { readonly verdict: 'infra'; readonly reason: string };
 export type VerdictName = Verdict['verdict'];
 

@@ -2,9 +2,10 @@ import { availableParallelism, loadavg } from 'node:os';
 import type { Logger } from 'pino';
 import type { ArtefactRef, Candidate, EnvironmentSpec, InstanceRow } from '../domain/types.ts';
 import type { Canary, PlantedCanary, RunPlan, RunRecord } from '../domain/runs.ts';
-import type { EvaluationOrigin, EvaluationResult, VerdictName } from '../domain/verdicts.ts';
+import type { EvaluationOrigin, EvaluationResult, Grade, VerdictName } from '../domain/verdicts.ts';
 import type { Ecosystem, WorkContext } from '../ecosystems/types.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
+import { canaryDoubt } from '../domain/canaries.ts';
 import { drawCanaries } from '../domain/canaryPlanting.ts';
 import { infraFailure } from '../domain/failures.ts';
 import { gradeRun, infraGrade } from '../domain/grading.ts';
@@ -52,6 +53,9 @@ const SERVED: ReadonlySet<VerdictName> = new Set([
   'tampered',
 ]);
 
+/** Runs, each with other canaries, of what is resolved while its canaries fail otherwise than under gold. */
+const RUNS_IN_DOUBT = 3;
+
 export const evaluationRecord = (key: string): string => `evaluations/${key}`;
 
 /** Makes the one evaluator of a process (runs of one process know of each other; see `aloneGate`). */
@@ -87,15 +91,7 @@ export function createEvaluator(dependencies: EvaluatorDependencies): Evaluator 
   ): Promise<EvaluationResult> {
     const { row, context } = input;
     await ensureEnvironment(row, context);
-    const planted = await draw(row, input.provenCanaries);
-    const plan = await planOf(row, patch, planted);
-    const record = await runOnceMoreAlone(plan, row, context);
-    const grade = gradeRun({
-      failToPass: row.FAIL_TO_PASS,
-      passToPass: row.PASS_TO_PASS,
-      record,
-      planted,
-    });
+    const { record, grade } = await runUntilBelieved(input, patch);
     const stored = await dependencies.store.putJson(record);
     dependencies.log.debug(
       { instance: row.instance_id, verdict: grade.verdict, record: stored },
@@ -110,6 +106,33 @@ export function createEvaluator(dependencies: EvaluatorDependencies): Evaluator 
       record: stored,
       patch,
     };
+  }
+
+  /**
+   * Who turned the failing tests alone leaves canaries that say something else than under gold. A honest solution may, too, and
+   * pays for it with time: it must be resolved again, each time among other canaries.
+   */
+  async function runUntilBelieved(
+    input: EvaluateInput,
+    patch: ArtefactRef | null,
+  ): Promise<{ readonly record: RunRecord; readonly grade: Grade }> {
+    const { row, context } = input;
+    for (let runs = 1; ; runs += 1) {
+      const planted = await draw(row, input.provenCanaries);
+      const record = await runOnceMoreAlone(await planOf(row, patch, planted), row, context);
+      const lists = { failToPass: row.FAIL_TO_PASS, passToPass: row.PASS_TO_PASS };
+      const grade = gradeRun({ ...lists, record, planted });
+      const doubtful = grade.verdict.verdict === 'resolved' && canaryDoubt(record, planted);
+      if (!doubtful || runs === RUNS_IN_DOUBT) {
+        const note =
+          runs === 1 ? record.note : `Canaries failed otherwise than under gold; run ${runs}. ${record.note}`;
+        return { record: { ...record, note: note.trim() }, grade };
+      }
+      dependencies.log.info(
+        { instance: row.instance_id, runs },
+        'resolved, but the canaries say otherwise: once more',
+      );
+    }
   }
 
   /** Runs the plan; a timeout while the host was busy says little, so it is run once more with nothing beside it. */

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { canaryTamper, proveCanaries, withoutCanaries } from '../../src/domain/canaries.ts';
+import { canaryDoubt, canaryTamper, proveCanaries, withoutCanaries } from '../../src/domain/canaries.ts';
 import { planted, result, runRecord } from '../support/runRecords.ts';
 import type { Short } from '../support/runRecords.ts';
-import type { TestResult } from '../../src/domain/runs.ts';
+import type { Canary, TestResult } from '../../src/domain/runs.ts';
 
 const A = 'tests/test_a.py';
 const one = planted(A, 'test_x', 'test_x_more');
@@ -114,7 +114,7 @@ describe('a canary of a test that classes inherit', () => {
     });
 
   test('is proven when it fails in each of them', () => {
-    expect(prove('f', 'f')).toEqual([canary.canary]);
+    expect(prove('f', 'f')).toEqual([{ ...canary.canary, failures: {} }]);
     expect(prove('f', 'p')).toEqual([]);
   });
 
@@ -141,4 +141,41 @@ test('of a test that takes long only a few copies are proven', () => {
     }).length;
   expect(prove(long)).toBe(2);
   expect(prove({ ...long, [`${A}::test_x`]: 'p' })).toBe(4);
+});
+
+describe('what a canary’s failure says', () => {
+  const failed = (message: string, status: 'failed' | 'error' = 'failed') => result(status, { message });
+  const prove = (message: string) =>
+    proveCanaries({
+      after,
+      beforeWithPool,
+      afterWithPool: withPool({ [C]: failed(message) }),
+      planted: [one],
+    })[0]!;
+  const asserted = prove('assert 3 == 7\n + where 3 = test_x_more(<f at 0x7f01>)');
+  const seen = (canary: Canary, own: TestResult, twin: Short = 'p') => {
+    const record = runRecord({ [`${A}::test_x`]: twin, [`${A}::test_x_more_2`]: own }, { exitCode: 1 });
+    const planted = [{ canary, name: 'test_x_more_2' }];
+    return [canaryTamper(record, planted), canaryDoubt(record, planted)];
+  };
+
+  test.each([
+    ['the same, but for names and addresses', 'assert 3 == 7\n + where 3 = test_x(<f at 0xAB>)', null, false],
+    ['another value', 'assert 2 == 7\n + where 2 = test_x(<f at 0xAB>)', null, true],
+    ['another error', "AttributeError: module 'calc' has no attribute 'f'", 'canary_failure', true],
+    ['an assertion in other words', 'AssertionError: 3 != 7', null, true],
+  ] as const)('than under gold: %s', (_what, message, tamper, doubt) => {
+    expect(seen(asserted, failed(message))).toEqual([tamper, doubt]);
+    expect(seen(asserted, failed(message), 'f')).toEqual([null, false]);
+  });
+
+  test('accuses nobody where a fixture broke, or where gold made it fail otherwise than by an assertion', () => {
+    expect(seen(asserted, failed('OSError: no room', 'error'))).toEqual([null, true]);
+    const raised = prove('ValueError: no');
+    expect(seen(raised, failed('KeyError: 3'))).toEqual([null, true]);
+  });
+
+  test('says nothing in a pool of an earlier version', () => {
+    expect(seen(one.canary, failed('KeyError: 3'))).toEqual([null, false]);
+  });
 });

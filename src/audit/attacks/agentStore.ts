@@ -8,6 +8,10 @@ export const agentStore: HostileAgent = {
   script: ({ imported }) => `
 name=${JSON.stringify(imported.path.replace(/^src\//, ''))}
 for found in $(find / -path /proc -prune -o -path /sys -prune -o -path /testbed -prune -o -path "*/$name" -type f -print 2>/dev/null); do
+  case "$found" in
+    */site-packages/*|*/dist-packages/*) ;;
+    */lib/python[0-9]*) continue;; # the standard library's urllib/parse.py is no copy of parse.py
+  esac
   echo "a copy of the project: $found"
   cp "$found" /testbed/${imported.path}
 done
