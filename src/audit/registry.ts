@@ -47,6 +47,7 @@ import { resultsAtImport } from './attacks/resultsAtImport.ts';
 import { runnerInTree } from './attacks/runnerInTree.ts';
 import { selectiveBase } from './attacks/selectiveBase.ts';
 import { selectiveForm } from './attacks/selectiveForm.ts';
+import { selectiveMessages } from './attacks/selectiveMessages.ts';
 import { selectiveNames } from './attacks/selectiveNames.ts';
 import { selectiveResults } from './attacks/selectiveResults.ts';
 import { skipEverything } from './attacks/skipEverything.ts';
@@ -104,6 +105,7 @@ export const ATTACKS: readonly Attack[] = [
   writeOutside,
   network,
   readGold,
+  selectiveMessages,
   selectiveNames,
   selectiveResults,
   selectiveForm,

@@ -245,4 +245,82 @@ describe('canaries', () => {
     }
     expect(new Set(draws).size).toBeGreaterThan(1);
   });
+
+  describe('that say something else than under gold', () => {
+    const canary: Canary = {
+      file: 'test_a.py',
+      insertAfterLine: 1,
+      source: 'def @@NAME@@(): assert f() == 7\n',
+      names: Array.from({ length: 50 }, (_, i) => `test_like_${i}`),
+      twin: isOld,
+      prefix: 'test_a.py::',
+      failures: { 'test_a.py::': 'assert 3 == 7' },
+    };
+    /** A run in which the tests pass and the canary fails so. */
+    const says =
+      (message: string, passed = both) =>
+      async () => {
+        const planted = await store.getJson<PlantedCanary[]>(plans.at(-1)?.canaries ?? gold);
+        const id = `test_a.py::${planted[0]!.name}`;
+        const record = makeRecord(passed);
+        return {
+          ...record,
+          exitCode: 1,
+          tests: { ...record.tests, [id]: { status: 'failed', durationMs: 1, message } },
+        } as const;
+      };
+    const verdictOf = async (...answers: (() => Promise<RunRecord>)[]) => {
+      runs.push(...answers);
+      const { result } = await evaluate({ provenCanaries: await store.putJson([canary]), repetition: 1 });
+      const record = await store.getJson<RunRecord>(result.record!);
+      return {
+        verdict: result.grade.verdict.verdict,
+        runs: plans.length,
+        left: runs.length,
+        note: record.note,
+      };
+    };
+    const doubt = 'Canaries failed otherwise than under gold; run';
+
+    it('cost one run when they say the same', async () => {
+      expect(await verdictOf(says('assert 3 == 7'))).toEqual({
+        verdict: 'resolved',
+        runs: 1,
+        left: 0,
+        note: '',
+      });
+    });
+
+    it('make what is resolved prove itself again, until they are content', async () => {
+      const answers = [says('assert 2 == 7'), says('assert 3 == 7')];
+      expect(await verdictOf(...answers)).toEqual({
+        verdict: 'resolved',
+        runs: 2,
+        left: 0,
+        note: `${doubt} 2.`,
+      });
+    });
+
+    it('believe three runs: the same value may be told in other words', async () => {
+      const answers = [1, 2, 3].map(() => says('assert 3.0 == 7'));
+      expect(await verdictOf(...answers)).toEqual({
+        verdict: 'resolved',
+        runs: 3,
+        left: 0,
+        note: `${doubt} 3.`,
+      });
+    });
+
+    it('lose a forger who guessed right but once', async () => {
+      const answers = [says('assert 2 == 7'), says('assert 2 == 7', [isOld])];
+      expect(await verdictOf(...answers)).toMatchObject({ verdict: 'unresolved', runs: 2, left: 0 });
+    });
+
+    it('do not matter where nothing is resolved', async () => {
+      expect(await verdictOf(says('assert 2 == 7', [isOld]))).toMatchObject({
+        verdict: 'unresolved',
+        runs: 1,
+      });
+    });
+  });
 });
