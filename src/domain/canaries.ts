@@ -4,7 +4,7 @@
  * planting: canaryPlanting.ts).
  */
 import type { Tamper } from './verdicts.ts';
-import type { Canary, PlantedCanary, RunRecord, TestResult } from './runs.ts';
+import type { Canary, CanaryFailure, PlantedCanary, RunRecord, TestResult } from './runs.ts';
 import { fileOfTest, isFailing, parameterSuffix } from './testIds.ts';
 
 /** A canary may cost its twin's time plus this, else it would change what a run costs. */
@@ -39,8 +39,8 @@ export function withoutCanaries(
  * Whether the canaries of a completed run accuse it, and of what; null when they do not.
  * `canary_passed`: a canary and its twin both pass, in the same parametrisation (a plainly failing canary: it passes).
  * `canary_missing`: the file has results and the run ended, but the canary has none.
- * `canary_failure`: its twin passes, and it fails otherwise than by its assertion, which is what failed under gold: up to there
- * both run the same code, so whoever really makes the twin pass makes the canary fail there.
+ * `canary_failure`: its twin passes, and it fails as it did on the base, not as under gold. Both run the same code up to what the
+ * canary asks otherwise, so whoever really makes the twin pass makes the canary fail there.
  * `exit_code`: the runner said 0 although a canary failed, or although a canary's twin passed and so the canary must fail.
  * Never for a file that was not collected or was skipped as a whole, nor for a run that stopped on the way.
  */
@@ -94,14 +94,12 @@ function observe(
     const others = own.flatMap(([suffix, test]) => {
       const under = one.canary.failures?.[failureKey(one.canary, place, suffix)];
       const said = saidBy(test, one);
-      return under === undefined || said === under || !isFailing(test.status) || !twinPassed(suffix)
+      return under === undefined || said === under.gold || !isFailing(test.status) || !twinPassed(suffix)
         ? []
-        : [{ said, under, status: test.status }];
+        : [said === under.base];
     });
     return {
-      strayed: others.some(
-        ({ said, under, status }) => status === 'failed' && isAssertion(under) && !isAssertion(said),
-      ),
+      strayed: others.includes(true),
       doubtful: others.length > 0,
       passedWithTwin: own.some(([suffix, test]) => test.status === 'passed' && twinPassed(suffix)),
       missing: all.size === 0 && fileHasResults && twinRan && !uncollected,
@@ -125,8 +123,8 @@ function saidBy({ message = '' }: TestResult, { canary, name }: PlantedCanary): 
     .slice(0, 200);
 }
 
-/** pytest leaves the class out of the message of a bare `assert`. */
-const isAssertion = (said: string): boolean => /^(?:AssertionError\b|assert )/.test(said);
+/** Whether it fails by an assertion, as it must: pytest leaves the class out of the message of a bare `assert`. */
+const isAssertion = (said: string): boolean => said === '' || /^(?:AssertionError\b|assert )/.test(said);
 
 function resultsOf(record: RunRecord, stem: string): ReadonlyMap<string, TestResult> {
   const found = new Map<string, TestResult>();
@@ -157,7 +155,7 @@ export function proveCanaries(input: {
     .flatMap((one) => {
       const falsified = falsifiedRows(afterWithPool, one);
       if (falsified === null) return [];
-      const failures = failuresOf(afterWithPool, one, falsified);
+      const failures = failuresOf(afterWithPool, beforeWithPool, one, falsified);
       const canary = { ...one.canary, ...(one.canary.byRow === true ? { falsified } : {}), failures };
       const onBase = observe(beforeWithPool, planted, { ...one, canary });
       return onBase.some(({ passedWithTwin }) => passedWithTwin) ? [] : [canary];
@@ -167,16 +165,22 @@ export function proveCanaries(input: {
 
 /** What the canary's failures say, where they say anything. */
 function failuresOf(
-  record: RunRecord,
+  gold: RunRecord,
+  base: RunRecord,
   one: PlantedCanary,
   falsified: Readonly<Record<string, string>>,
-): Readonly<Record<string, string>> {
+): Readonly<Record<string, CanaryFailure>> {
   return Object.fromEntries(
-    stemsOf(one).flatMap((stem, place) =>
-      [...resultsOf(record, stem.canary)]
+    stemsOf(one).flatMap((stem, place) => {
+      const onBase = resultsOf(base, stem.canary);
+      return [...resultsOf(gold, stem.canary)]
         .filter(([suffix, test]) => suffix in falsified && saidBy(test, one) !== '')
-        .map(([suffix, test]) => [failureKey(one.canary, place, suffix), saidBy(test, one)]),
-    ),
+        .map(([suffix, test]) => {
+          const before = onBase.get(suffix);
+          const failed = before?.status === 'failed' ? { base: saidBy(before, one) } : {};
+          return [failureKey(one.canary, place, suffix), { gold: saidBy(test, one), ...failed }];
+        });
+    }),
   );
 }
 
@@ -226,7 +230,7 @@ function falsifiedRows(record: RunRecord, one: PlantedCanary): Readonly<Record<s
     if (own.length === 0 || own.length !== twins.length) return [null];
     return own.map(([suffix, test], index) => {
       const [twinSuffix, twin] = twins[index] ?? [suffix, test];
-      const fails = test.status === 'failed';
+      const fails = test.status === 'failed' && isAssertion(saidBy(test, one));
       if (stem.twin === null) return fails ? { suffix, twinSuffix, fails } : null;
       const named = one.canary.byRow === true || suffix === twinSuffix;
       const fast = test.durationMs <= twin.durationMs + CANARY_EXTRA_MS;

@@ -14,6 +14,9 @@ export const CANARY_NAME = '@@NAME@@';
 /** At most so many copies of FAIL_TO_PASS tests in a run: enough to make guessing costly, few enough to cost little time. */
 export const MAX_COPIES_OF_CHANGE = 12;
 
+/** At most so many copies of one test in a run. */
+const COPIES_OF_ONE = 8;
+
 /** At most so many canaries in a run. */
 export const MAX_CANARIES_PER_RUN = MAX_COPIES_OF_CHANGE + 4;
 
@@ -28,7 +31,9 @@ export function plantWholePool(pool: readonly Canary[]): readonly PlantedCanary[
     const places = canary.places ?? [];
     const swapped = canary.swapLine !== undefined && !swappedTwins.has(canary.twin);
     swappedTwins.add(canary.twin);
-    return [placed({ canary, name, swapped, after: places[(index * 7 + 3) % Math.max(1, places.length)] })];
+    const after = places[(index * 7 + 3) % Math.max(1, places.length)];
+    // the first of each set in its twin's place, for the proof to show that both may stand elsewhere
+    return [placed({ canary, name, swapped, atTwin: swapped && canary.firstLine !== undefined, after })];
   });
 }
 
@@ -62,7 +67,7 @@ export function drawCanaries(
     if (own.length > 0) byFile.set(file, shuffled(copies.length > 0 ? copies : own.slice(0, 1), random));
   }
   const ofChange = [...byFile.values()].flat().filter((canary) => guards(canary, lists.failToPass));
-  const chosen = new Set(spreadOverTwins(shuffled(ofChange, random)).slice(0, MAX_COPIES_OF_CHANGE));
+  const chosen = new Set(copiesOfChange(shuffled(ofChange, random)));
   const files = [...byFile.keys()];
   const order = [...files.slice(0, 4), ...shuffled(files.slice(4), random)];
   const left = (file: string): readonly Canary[] =>
@@ -81,34 +86,55 @@ const SKILL = 2;
 /** Who can tell a test from its copies must still make up how these fail where the test passes. */
 const TOLD_APART = 0.95;
 
+/** A copy that can be told from its twin only by what it asks for. */
+const isAlike = ({ inverted, inBase, swapLine, falsified = {} }: Canary): boolean =>
+  inverted !== true &&
+  inBase !== true &&
+  swapLine !== undefined &&
+  Object.entries(falsified).every(([own, twin]) => own === twin); // else the ids that the row lists tell them apart
+
+/** Copies by twin, in their order; those that can hardly be told from it first. */
+function familiesOf(canaries: readonly Canary[]): readonly (readonly Canary[])[] {
+  const families = new Map<string | null, Canary[]>();
+  const rank = (canary: Canary): number => (isAlike(canary) ? 0 : canary.inverted === true ? 2 : 1);
+  for (const canary of canaries.toSorted((a, b) => rank(a) - rank(b)))
+    families.set(canary.twin, [...(families.get(canary.twin) ?? []), canary]);
+  return [...families.values()];
+}
+
+/**
+ * At most `MAX_COPIES_OF_CHANGE`: many copies of a few tests, as a forger must be right about each of them, then one of each
+ * other test while there is room.
+ */
+function copiesOfChange(canaries: readonly Canary[]): readonly Canary[] {
+  const families = familiesOf(canaries);
+  const deep = families
+    .map((family) => family.filter(isAlike))
+    .filter(({ length }) => length > 0)
+    .toSorted((a, b) => Math.min(b.length, COPIES_OF_ONE) - Math.min(a.length, COPIES_OF_ONE))
+    .slice(0, MAX_COPIES_OF_CHANGE / 3);
+  const each = Math.min(COPIES_OF_ONE, Math.floor(MAX_COPIES_OF_CHANGE / Math.max(1, deep.length)));
+  const chosen = deep.flatMap((family) => family.slice(0, each));
+  const others = families.flatMap(([first]) =>
+    first === undefined || chosen.includes(first) ? [] : [first],
+  );
+  return [...chosen, ...others].slice(0, MAX_COPIES_OF_CHANGE);
+}
+
 /**
  * Odds, 0 to 1, with which a forger wins who turns failing tests as gold would, makes up how their copies would fail then, and
  * of each FAIL_TO_PASS test and its copies in a run must pick the test. 1 where no test has a copy: there nothing is seen.
- * Copies that can be told from their test lower them little: inverted ones, those that cannot change names with the test, and
- * those of a test that stands in the base.
+ * Copies that can be told from their test lower them little: inverted ones, those that cannot change names with the test or
+ * have other parameters' ids, and those of a test that stands in the base.
  */
 export function forgeryOdds(proven: readonly Canary[], failToPass: readonly string[]): number {
-  const copies = new Map<string | null, number>();
-  const ofChange = proven.filter((canary) => guards(canary, failToPass));
-  for (const canary of spreadOverTwins(ofChange).slice(0, MAX_COPIES_OF_CHANGE)) {
-    const alike = canary.inverted === false && canary.inBase !== true && canary.swapLine !== undefined;
-    copies.set(canary.twin, (copies.get(canary.twin) ?? 0) + (alike ? 1 : 0));
-  }
-  return [...copies.values()].reduce((odds, count) => odds * Math.min(TOLD_APART, SKILL / (count + 1)), 1);
-}
-
-/** A copy of every test before a second one of any, exchanged before inverted ones: a forger must be right about each test. */
-function spreadOverTwins(canaries: readonly Canary[]): readonly Canary[] {
-  const copies = new Map<string | null, number>();
-  return canaries
-    .toSorted((a, b) => Number(a.inverted === true) - Number(b.inverted === true))
-    .map((canary) => {
-      const copy = copies.get(canary.twin) ?? 0;
-      copies.set(canary.twin, copy + 1);
-      return { canary, copy };
-    })
-    .toSorted((a, b) => a.copy - b.copy)
-    .map(({ canary }) => canary);
+  const ofChange = copiesOfChange(proven.filter((canary) => guards(canary, failToPass)));
+  if (ofChange.length === 0) return 1;
+  const odds = familiesOf(ofChange).map((family) => SKILL / (family.filter(isAlike).length + 1));
+  return Math.min(
+    TOLD_APART,
+    odds.reduce((product, one) => product * Math.min(1, one), 1),
+  );
 }
 
 /** Twins that bear another name although their canary is left out: a coin for each. */
@@ -129,33 +155,51 @@ function renamedTwins(
   });
 }
 
-/** Names, places, and who changes names: of a twin and its canaries each is as likely to bear the twin's own. */
+/** Names and places, and who changes them: of a twin and its canaries each is as likely to bear the twin's own, and to stand there. */
 function named(canaries: readonly Canary[], random: () => number): readonly PlantedCanary[] {
   const taken = new Set<string>();
-  const bearers = new Map<string, Canary | undefined>();
-  for (const { twin } of canaries) {
-    if (twin === null || bearers.has(twin)) continue;
-    const able = canaries.filter((one) => one.twin === twin && one.swapLine !== undefined);
-    bearers.set(twin, [undefined, ...able][Math.floor(random() * (able.length + 1))]);
-  }
+  const bearers = oneOfEach(canaries, ({ swapLine }) => swapLine !== undefined, random);
+  // what may hang on a name may hang on a place
+  const stayers = oneOfEach(
+    canaries,
+    ({ swapLine, firstLine }) => swapLine !== undefined && firstLine !== undefined,
+    random,
+  );
   return canaries.flatMap((canary): PlantedCanary[] => {
     const name = shuffled(canary.names, random).find((one) => !taken.has(canary.prefix + one));
     if (name === undefined) return [];
     taken.add(canary.prefix + name);
-    const swapped = canary.twin !== null && bearers.get(canary.twin) === canary;
-    return [placed({ canary, name, swapped, after: shuffled(canary.places ?? [], random)[0] })];
+    const swapped = bearers.has(canary);
+    const atTwin = stayers.has(canary);
+    return [placed({ canary, name, swapped, atTwin, after: shuffled(canary.places ?? [], random)[0] })];
   });
+}
+
+/** Of each twin and those of its canaries that are able, one with equal odds; the canaries among them. */
+function oneOfEach(
+  canaries: readonly Canary[],
+  able: (canary: Canary) => boolean,
+  random: () => number,
+): ReadonlySet<Canary> {
+  const twins = [...new Set(canaries.map(({ twin }) => twin))].filter((twin) => twin !== null);
+  const found = twins.map((twin) => {
+    const members = [undefined, ...canaries.filter((one) => one.twin === twin && able(one))];
+    return members[Math.floor(random() * members.length)];
+  });
+  return new Set(found.filter((canary) => canary !== undefined));
 }
 
 const placed = (one: {
   readonly canary: Canary;
   readonly name: string;
   readonly swapped: boolean;
+  readonly atTwin: boolean;
   readonly after: number | undefined;
 }): PlantedCanary => ({
   canary: one.canary,
   name: one.name,
   ...(one.after === undefined ? {} : { after: one.after }),
+  ...(one.atTwin ? { atTwin: true } : {}),
   ...(one.swapped ? { swapped: true } : {}),
 });
 
@@ -169,22 +213,32 @@ export function plantCanaries(source: string, file: string, planted: readonly Pl
   const lines = source.match(/[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$/g) ?? [];
   const lineEnd = /\r\n|\r|\n/.exec(source)?.[0] ?? '\n';
   const inserts = new Map<number, string>();
-  for (const one of here) {
+  for (const { canary, name, swapped } of here) if (swapped === true) renameTwin(lines, canary, name);
+  for (const one of here.filter(({ absent }) => absent !== true)) {
     const { canary, name } = one;
-    if (one.swapped === true) renameTwin(lines, canary, name);
-    if (one.absent === true) continue;
     const bearing = one.swapped === true ? twinName(canary) : name;
-    const text = canary.source.replaceAll(CANARY_NAME, () => bearing).replaceAll(/\r\n|\r|\n/g, lineEnd);
     const after = one.after ?? canary.insertAfterLine;
+    let text = canary.source.replaceAll(CANARY_NAME, () => bearing).replaceAll(/\r\n|\r|\n/g, lineEnd);
+    if (one.atTwin === true) text = inPlaceOfTwin(lines, canary, text, lineEnd);
     inserts.set(after, (inserts.get(after) ?? '') + text);
   }
   let text = inserts.get(0) ?? '';
   for (const [index, line] of lines.entries()) {
     const insert = inserts.get(index + 1);
-    const closed = insert === undefined || /[\r\n]$/.test(line) ? line : line + lineEnd;
+    const closed = insert === undefined || line === '' || /[\r\n]$/.test(line) ? line : line + lineEnd;
     text += closed + (insert ?? '');
   }
   return text;
+}
+
+/** Puts a canary's text into its twin's lines; returns the twin's text, spaced as the canary's was. */
+function inPlaceOfTwin(lines: string[], canary: Canary, text: string, lineEnd: string): string {
+  const first = (canary.firstLine ?? canary.insertAfterLine) - 1;
+  const count = canary.insertAfterLine - first;
+  const [gap = ''] = /^(?:\r\n|\r|\n)*/.exec(text) ?? [];
+  const twin = lines.slice(first, first + count).join('');
+  lines.splice(first, count, text.slice(gap.length), ...Array<string>(count - 1).fill(''));
+  return gap + (/[\r\n]$/.test(twin) ? twin : twin + lineEnd);
 }
 
 const twinName = ({ twin, prefix }: Canary): string => (twin ?? '').slice(prefix.length);

@@ -101,7 +101,10 @@ export function decideFinal(
 }
 
 const provenOf = ({ canary }: PlantedCanary, proven: readonly Canary[]): Canary | undefined =>
-  proven.find(({ prefix, source }) => prefix === canary.prefix && source === canary.source);
+  proven.find(
+    ({ prefix, source, twin }) =>
+      prefix === canary.prefix && source === canary.source && twin === canary.twin,
+  );
 
 function describe(grade: Grade | undefined): string {
   if (grade === undefined) return 'it was not run';

@@ -41,6 +41,8 @@ export interface Canary {
   readonly file: string;
   /** 1-based line of the pristine file after which `source` is inserted. */
   readonly insertAfterLine: number;
+  /** 1-based first line of the twin, decorators included; absent in pools of earlier versions. */
+  readonly firstLine?: number;
   /** Lines after which it may stand, `insertAfterLine` among them; absent in pools of earlier versions. */
   readonly places?: readonly number[];
   /** Line of the twin's `def` where the two may change names; absent where something may hang on the twin's own. */
@@ -57,14 +59,21 @@ export interface Canary {
   readonly prefixes?: readonly string[];
   /** Parametrisations that were made false, each with that of the twin; absent where all are, under the twin's own names. */
   readonly falsified?: Readonly<Record<string, string>>;
-  /** What its failures said under gold, without names: by class prefix and parametrisation. Absent before the proof. */
-  readonly failures?: Readonly<Record<string, string>>;
+  /** What its failures said, without names: by class prefix and parametrisation. Absent before the proof. */
+  readonly failures?: Readonly<Record<string, CanaryFailure>>;
   /** Some of its parametrisations were made false: which, the proof finds. */
   readonly byRow?: boolean;
   /** Its twin stands in the base's commit, whose text tells the two apart. */
   readonly inBase?: boolean;
-  /** Its assertion is the twin's inverted, which form gives away; drawn after those whose literal was exchanged. */
+  /** Its assertion is the twin's inverted, or one more, which form gives away; drawn after those whose literal was exchanged. */
   readonly inverted?: boolean;
+}
+
+/** What a canary's failure said under gold, and on the base. */
+export interface CanaryFailure {
+  readonly gold: string;
+  /** Absent where it did not fail there. */
+  readonly base?: string;
 }
 
 export interface PlantedCanary {
@@ -72,6 +81,8 @@ export interface PlantedCanary {
   readonly name: string;
   /** Line after which it stands; absent: `insertAfterLine`. */
   readonly after?: number;
+  /** True where it stands in its twin's place, and the twin where it would stand. */
+  readonly atTwin?: boolean;
   /** True where the canary bears its twin's name and the twin bears `name`. Records of runs hold everybody's own names again. */
   readonly swapped?: boolean;
   /** True where the canary itself is left out (only its twin bears another name), or accuses nobody since it was not proven. */

@@ -145,34 +145,41 @@ test('of a test that takes long only a few copies are proven', () => {
 
 describe('what a canary’s failure says', () => {
   const failed = (message: string, status: 'failed' | 'error' = 'failed') => result(status, { message });
-  const prove = (message: string) =>
+  const prove = (gold: string, base: string) =>
     proveCanaries({
       after,
-      beforeWithPool,
-      afterWithPool: withPool({ [C]: failed(message) }),
+      beforeWithPool: runRecord({ [`${A}::test_x`]: 'f', [C]: failed(base) }),
+      afterWithPool: withPool({ [C]: failed(gold) }),
       planted: [one],
-    })[0]!;
-  const asserted = prove('assert 3 == 7\n + where 3 = test_x_more(<f at 0x7f01>)');
-  const seen = (canary: Canary, own: TestResult, twin: Short = 'p') => {
+    });
+  const unsolved = 'assert 2 == 7\n + where 2 = test_x_more(<f at 0x7f01>)';
+  const [canary] = prove('assert 3 == 7\n + where 3 = test_x_more(<f at 0x7f01>)', unsolved);
+  const seen = (known: Canary | undefined, own: TestResult, twin: Short = 'p') => {
     const record = runRecord({ [`${A}::test_x`]: twin, [`${A}::test_x_more_2`]: own }, { exitCode: 1 });
-    const planted = [{ canary, name: 'test_x_more_2' }];
+    const planted = [{ canary: known!, name: 'test_x_more_2' }];
     return [canaryTamper(record, planted), canaryDoubt(record, planted)];
   };
 
   test.each([
-    ['the same, but for names and addresses', 'assert 3 == 7\n + where 3 = test_x(<f at 0xAB>)', null, false],
-    ['another value', 'assert 2 == 7\n + where 2 = test_x(<f at 0xAB>)', null, true],
-    ['another error', "AttributeError: module 'calc' has no attribute 'f'", 'canary_failure', true],
-    ['an assertion in other words', 'AssertionError: 3 != 7', null, true],
-  ] as const)('than under gold: %s', (_what, message, tamper, doubt) => {
-    expect(seen(asserted, failed(message))).toEqual([tamper, doubt]);
-    expect(seen(asserted, failed(message), 'f')).toEqual([null, false]);
+    ['as under gold, but for names and addresses', unsolved.replaceAll('2', '3'), null, false],
+    ['as on the base', unsolved.replace('test_x_more', 'test_x'), 'canary_failure', true],
+    ['another value', 'assert 4 == 7', null, true],
+    ['another error, as of what may be done but once', 'ValueError: registered already', null, true],
+  ] as const)('%s', (_what, message, tamper, doubt) => {
+    const renamed = message.replaceAll('test_x_more', 'test_x_more_2');
+    expect(seen(canary, failed(renamed))).toEqual([tamper, doubt]);
+    expect(seen(canary, failed(renamed), 'f')).toEqual([null, false]);
   });
 
-  test('accuses nobody where a fixture broke, or where gold made it fail otherwise than by an assertion', () => {
-    expect(seen(asserted, failed('OSError: no room', 'error'))).toEqual([null, true]);
-    const raised = prove('ValueError: no');
-    expect(seen(raised, failed('KeyError: 3'))).toEqual([null, true]);
+  test('accuses nobody where it says the same on the base as under gold, or where a fixture broke', () => {
+    const [same] = prove('assert 3 == 7', 'assert 3 == 7');
+    expect(seen(same, failed('assert 3 == 7'))).toEqual([null, false]);
+    expect(seen(canary, failed('OSError: no room', 'error'))).toEqual([null, true]);
+  });
+
+  test('is an assertion’s under gold, or nothing is proven', () => {
+    expect(prove('ValueError: day is out of range', 'KeyError: 1')).toEqual([]);
+    expect(prove('AssertionError: 3 != 7', 'KeyError: 1')).toHaveLength(1);
   });
 
   test('says nothing in a pool of an earlier version', () => {

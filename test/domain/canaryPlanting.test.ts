@@ -118,6 +118,41 @@ describe('names that were changed', () => {
     ]);
   });
 
+  test('one of a set stands in the twin’s place, and the twin where that would stand', () => {
+    const canary = { ...swappable, firstLine: 4, source: '\n\ndef @@NAME@@(a):\n    assert f(a) == 2\n' };
+    const moved = { canary, name: 'test_x_more', after: 9, atTwin: true };
+    expect(plantCanaries(source, A, [moved])).toBe(
+      'import f\n\n\ndef test_x_more(a):\n    assert f(a) == 2\n\n\ndef test_y():\n    assert f(2)\n\n\ndef test_x(a):\n    assert f(a) == 1\n',
+    );
+    const next = { ...moved, after: 5, swapped: true };
+    const crlf = source.replaceAll('\n', '\r\n').slice(0, -2);
+    expect(plantCanaries(crlf, A, [next])).toBe(
+      'import f\n\n\ndef test_x(a):\n    assert f(a) == 2\n\n\ndef test_x_more(a):\n    assert f(a) == 1\n\n\ndef test_y():\n    assert f(2)'.replaceAll(
+        '\n',
+        '\r\n',
+      ),
+    );
+  });
+
+  test('the twin is not more often the first of its set than any other', () => {
+    const pool = Array.from({ length: 4 }, (_, index) => ({
+      ...swappable,
+      inverted: false,
+      firstLine: 4,
+      places: [5],
+      names: [`test_x_${index}`],
+      source: `\n\ndef @@NAME@@(a):\n    assert f(a) == ${index + 2}\n`,
+    }));
+    const first = Array.from({ length: 500 }, () => {
+      const planted = drawCanaries(pool, { files: [A], failToPass: [`${A}::test_x`] }, Math.random);
+      return /== (\d)/.exec(plantCanaries(source, A, planted))![1]!;
+    });
+    for (const member of ['1', '2', '3', '4', '5']) {
+      const count = first.filter((one) => one === member).length;
+      expect([member, count > 55 && count < 145]).toEqual([member, true]); // 100 expected, five standard deviations
+    }
+  });
+
   test('a pool of another file is refused, not planted wrongly', () => {
     expect(() => plantCanaries('\n\n\nx = 1\n', A, [swapped])).toThrow(`${A}:4 does not define test_x`);
   });
@@ -254,19 +289,27 @@ describe('odds of a forger', () => {
     expect(odds(copies('a', 1), 'a')).toBe(0.95);
     expect(odds(copies('a', 3), 'a')).toBe(0.5);
     expect(odds(copies('a', 7), 'a')).toBe(0.25);
-    expect(odds([...copies('a', 7), ...copies('b', 3)], 'a', 'b')).toBe(0.125);
+    expect(odds([...copies('a', 6), ...copies('b', 3)], 'a', 'b')).toBe((2 / 7) * 0.5);
     expect(odds([...copies('a', 7), ...copies('b', 3)], 'a')).toBe(0.25);
   });
 
   test('are those of a run, which has only so many copies', () => {
     const pool = [...copies('a', 30), ...copies('b', 30)];
     expect(odds(pool, 'a', 'b')).toBe((2 / (MAX_COPIES_OF_CHANGE / 2 + 1)) ** 2);
+    const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+    const many = names.flatMap((name) => copies(name, 8));
+    expect(odds(many, ...names)).toBe(0.5 ** 4); // three of each of four tests
+    expect(
+      drawCanaries(many, { files: [A], failToPass: names.map((name) => `${A}::${name}`) }, Math.random)
+        .length,
+    ).toBeGreaterThanOrEqual(MAX_COPIES_OF_CHANGE);
   });
 
   test.each([
     ['have their assertion inverted', { inverted: true }],
     ['are of a test that stands in the base', { inBase: true }],
     ['cannot change names with it', { swapLine: undefined }],
+    ['have ids of their own', { byRow: true, falsified: { '[a-7]': '' } }],
   ] as const)('are hardly lowered by copies that %s', (_what, more) => {
     expect(odds(copies('a', 7, more as Partial<Canary>), 'a')).toBe(0.95);
   });

@@ -254,7 +254,7 @@ describe('canaries', () => {
       names: Array.from({ length: 50 }, (_, i) => `test_like_${i}`),
       twin: isOld,
       prefix: 'test_a.py::',
-      failures: { 'test_a.py::': 'assert 3 == 7' },
+      failures: { 'test_a.py::': { gold: 'assert 3 == 7' } },
     };
     /** A run in which the tests pass and the canary fails so. */
     const says =

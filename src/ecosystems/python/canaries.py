@@ -1,11 +1,12 @@
 """Makes a pool of canaries for test files: copies of their own tests that fail where the test passes.
 
-In each copy some literals are exchanged, by secret choice, within groups whose every member might have been exchanged for the
-others: those that assertions expect, where these are too few others, too. A test and its copies are then a random few of all
-combinations, in which the test is no more central than any copy. Where nothing can be exchanged, one copy has an assertion
-inverted. What still tells copies apart: meaning (who knows the right answer, or reads a text); what occurs elsewhere; that
-people negate more rarely than not; the base's text, where a test stands in it. Tests that the change adds or edits come first,
-and get the most copies: their upstream text is not in the base's commit.
+In each copy literals that one assertion expects are exchanged, by secret choice, for what might as well have been the test's own: of
+several such places a test and its copies are a random few of all combinations, so that the test is no more central than any copy.
+Only one assertion, and none that the base's test of that name has, since how far a copy gets, or the base's text, would tell it
+from the test; only what is expected and made of plain values, since a copy must fail under every solution under which its test
+passes. Where nothing can be exchanged, one copy has an assertion inverted, or a false one at its end. What still tells copies apart: meaning (who knows
+the right answer, or reads a text); what occurs elsewhere; that people negate more rarely than not. Tests that the change adds or
+edits come first, and get the most copies: their upstream text is not in the base's commit.
 
 Runs inside the sandbox on the base system's own Python (3.9 or later), with the standard library alone, before any test.
 Reads a JSON list of paths (relative to the working directory) on standard input, writes a JSON list of canaries on
@@ -31,7 +32,6 @@ PER_FILE = 6
 FEW_PER_FILE = 2  # of a file that the change leaves, and of all but the first files
 FIRST_FILES = 4
 IN_ALL = 64  # the run that proves them plants them all
-POSITIONS = 3  # literals of a test that are exchanged
 PLACES = 12
 NAMES = 3
 PLACEHOLDER = "@@NAME@@"
@@ -64,14 +64,14 @@ UNFIT_DECORATORS = re.compile(r"(xfail|skip|expectedFailure|given|example|settin
 # A copy of these may pass or fail by chance, and a canary must never do either.
 UNSTEADY = re.compile(r"(perf_counter|monotonic|time\.time|elapsed|timeout|sleep|random|uuid|\bnow\(|today\(|thread"
                       r"|\bgc\.|weakref|refcount|memory|tracemalloc|getpid|subprocess)", re.IGNORECASE)
-EQUALS = re.compile(r"assert_?(array_|almost_|list_|tuple_|dict_|set_|sequence_|multi_?line_|frame_|series_)?equals?"
-                    r"|assert_?allclose|assert_array_almost_equal|assert_approx_equal|assert_string_equal", re.IGNORECASE)
-# Makes of other arguments another value.
-CONSTRUCTOR = re.compile(r"_*[A-Z]\w*[a-z]\w*|set|frozenset|list|tuple|dict|bytes|bytearray|str|int|float|complex|date|time"
-                         r"|datetime|timedelta|array|approx|dedent|join")
-RAISES = ("raises", "assertRaises", "assertRaisesRegex")
-# Often expected, and none is another's kind.
-EXCEPTIONS = ("AttributeError", "IndexError", "KeyError", "TypeError", "ValueError")
+# Exact ones only: within a tolerance other values may be right under another solution.
+EQUALS = re.compile(r"assert_?(array_|list_|tuple_|dict_|set_|sequence_|multi_?line_)?equals?|assert_string_equal", re.IGNORECASE)
+# Makes of other arguments another value, whatever the code under test does.
+CONSTRUCTOR = re.compile(r"set|frozenset|list|tuple|dict|bytes|bytearray|str|int|float|complex|date|time|datetime|timedelta"
+                         r"|Decimal|Fraction|OrderedDict|Counter|dedent|join")
+# Contexts that run their body whole, and let its exceptions out.
+CONTEXT = re.compile(r"(.*\.)?(subTest|catch_warnings|warns|assertWarns|open|TemporaryDirectory|nullcontext|redirect_std(out|err)"
+                     r"|patch(\.\w+)*|context)\b")
 PARAMETRIZE = re.compile(r"(parametrize|parameterize)")
 # What a test with one of these does may hang on its own name.
 NAMED = re.compile(r"(snapshot|regression|approv|golden|cassette|vcr|betamax|image_compare|__name__|__qualname__|\brequest\b"
@@ -83,20 +83,19 @@ OPPOSITE = {ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.In: ("in", "not i
 
 def main():
     paths = json.load(sys.stdin)
-    pool = []
-    seen = set()
+    pools = []
     if not hasattr(ast, "unparse"):
         paths = []
     base = Base()
     for path in paths:
+        few = sum(1 for pool in pools if pool) >= FIRST_FILES
         try:
-            found = canaries_of(path, base, PER_FILE if len(seen) < FIRST_FILES else FEW_PER_FILE)
-            pool.extend(found[: IN_ALL - len(pool)])
-            if found:
-                seen.add(path)
-        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+            pools.append(canaries_of(path, base, FEW_PER_FILE if few else PER_FILE))
+        except Exception:  # one file that is odd in a way that nobody thought of leaves the others theirs
             continue
-    json.dump(pool, sys.stdout)
+    # In turn, the first of each file first: many files of the change share the room.
+    taken = [one for several in itertools.zip_longest(*pools) for one in several if one]
+    json.dump(taken[:IN_ALL], sys.stdout)
 
 
 class Base:
@@ -113,16 +112,21 @@ class Base:
     def paths(self, *arguments):
         return {os.fsdecode(one) for one in self.git(*arguments).split(b"\0") if one}
 
-    def is_old(self, path):
-        """Whether a test stands in the base as it stands now: a function of the test."""
-        if path in self.tracked and path not in self.modified:
-            return lambda test: True
-        try:
-            text = self.git("show", "HEAD:" + path).decode("utf-8-sig") if path in self.tracked else ""
-            old = {(one.prefix, ast.unparse(one.node)) for one in tests_in(ast.parse(text), path)}
-        except (SyntaxError, ValueError):
-            old = set()
-        return lambda test: (test.prefix, ast.unparse(test.node)) in old
+    def tests_of(self, path, now):
+        """The base's tests of a file by prefix and name; those of now where the change leaves the file."""
+        tests = now
+        if path not in self.tracked:
+            tests = []
+        elif path in self.modified:
+            try:
+                tests = tests_in(ast.parse(self.git("show", "HEAD:" + path).decode("utf-8-sig")), path)
+            except (SyntaxError, ValueError):
+                tests = []
+        return {(one.prefix, one.node.name): one.node for one in tests}
+
+
+class Plan(collections.namedtuple("Plan", "test edits parametrised inverted by_row in_base")):
+    """A copy that can be made: the test with edits (start, end, text), places being (line, column in bytes), the last place first."""
 
 
 def canaries_of(path, base, count):
@@ -140,25 +144,23 @@ def canaries_of(path, base, count):
     lines = re.split(r"\r\n|\r|\n", text)
     tree = ast.parse(text)
     candidates = list(tests_in(tree, path))
-    is_old = base.is_old(path)
     taken = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
     file = File(path, text, lines, tree, taken, candidates)
-    made = [(test, falsified(test, file, 1 if is_old(test) else PER_TEST)) for test in candidates]
-    of_change = [copies for test, copies in made if copies and not is_old(test)]
-    others = [{**copies[0], "inBase": True} for test, copies in made if copies and is_old(test)]
-    firsts = preferred([copies[0] for copies in of_change], OF_CHANGE)
-    rounds = itertools.zip_longest(*[copies[1:] for copies in of_change if copies[0] in firsts])
-    chosen = (firsts + [one for copies in rounds for one in copies if one])[:OF_CHANGE]
+    old = base.tests_of(path, candidates)
+    made = [plans for plans in (plans_of(test, file, old.get((test.prefix, test.node.name))) for test in candidates) if plans]
+    of_change = [plans for plans in made if not plans[0].in_base]
+    others = [plans[0] for plans in made if plans[0].in_base]
+    firsts = preferred([plans[0] for plans in of_change], OF_CHANGE)
+    rounds = itertools.zip_longest(*[plans[1:] for plans in of_change if plans[0] in firsts])
+    chosen = (firsts + [one for plans in rounds for one in plans if one])[:OF_CHANGE]
+    room = max(count - len(chosen), FEW_PER_FILE)
     # Parametrised tests cost one canary run per parameter: only where there are too few others.
-    for several in (False, True):
-        alike = [one for one in others if one["parametrised"] == several]
-        others_chosen = sum(one in others for one in chosen)
-        chosen += preferred(alike, max(count - len(chosen), FEW_PER_FILE - others_chosen))
-    if not chosen and candidates:
-        chosen = [one for one in [plainly_failing(candidates[len(candidates) // 2], file)] if one]
-    for one in chosen:
-        del one["parametrised"]
-    return chosen
+    beside = preferred([one for one in others if not one.parametrised], room)
+    beside += preferred([one for one in others if one.parametrised], room - len(beside))
+    canaries = [one for one in (copy_of(plan, file) for plan in chosen + beside) if one]
+    if not canaries and candidates:
+        canaries = [one for one in [plainly_failing(candidates[len(candidates) // 2], file)] if one]
+    return canaries
 
 
 class File:
@@ -171,8 +173,9 @@ class File:
         self.tree = tree
         self.taken = taken
         self.tests = tests
-        expected = [one for test in tests for one, _statement in literals_of(test.node)]
-        expected += [one for test in tests for cell in parameters_asked(test.node) for one in constants_of(cell)]
+        self.words = collections.Counter(re.findall(r"\w+", text))
+        expected = [one for test in tests for _asking, _holder, one in literals_of(test.node)]
+        expected += [one for test in tests for _row, cell in parameters_asked(test.node) for one in constants_of(cell)]
         self.expected = collections.Counter(key_of(one.value) for one in expected)
         self.spelled = {source_of(one, lines): one.value for one in expected}
 
@@ -192,10 +195,14 @@ def tests_in(tree, path):
     """Test functions and methods that pytest collects by name, defined unconditionally; duplicates of a name are left out."""
     tops = {one.name: one for one in tree.body if isinstance(one, ast.ClassDef)}
 
+    @functools.lru_cache(maxsize=None)
     def lineage(node):
         """The class and those of this file that it inherits from."""
-        above = [tops.get(ast.unparse(base).split(".")[-1]) for base in node.bases]
-        return [node] + [one for base in above if base and base is not node for one in lineage(base)]
+        found = [node]
+        for one in found:
+            above = [tops.get(base.id) for base in one.bases if isinstance(base, ast.Name)]
+            found.extend(base for base in above if base and base not in found)
+        return found
 
     def is_collected(node):
         line = lineage(node)
@@ -239,13 +246,15 @@ def spread(items, count):
 
 def preferred(canaries, count):
     """At most `count`: inverted ones only where there are too few others."""
-    chosen = spread([one for one in canaries if not one["inverted"]], count)
-    return chosen + spread([one for one in canaries if one["inverted"]], count - len(chosen))
+    chosen = spread([one for one in canaries if not one.inverted], count)
+    return chosen + spread([one for one in canaries if one.inverted], count - len(chosen))
 
 
-def falsified(test, file, count):
-    """Up to `count` copies of a test; none when a copy of it may pass or fail by chance."""
+def plans_of(test, file, old):
+    """Copies of a test, `old` being the base's of that name; none when a copy of it may pass or fail by chance."""
     node, lines = test.node, file.lines
+    in_base = old is not None and ast.unparse(old) == ast.unparse(node)
+    count = 1 if in_base else PER_TEST
     decorators = [ast.unparse(one) for one in node.decorator_list + [d for c in test.classes for d in c.decorator_list]]
     if any(UNFIT_DECORATORS.search(one) and not PARAMETRIZE.search(one) for one in decorators):
         return []
@@ -254,41 +263,47 @@ def falsified(test, file, count):
         return []
     if UNSTEADY.search(ast.unparse(node)) or not alone_on_its_lines(node, first_line(node), lines):
         return []
-    targets = [one for one in node.body if is_assertion(one) and one in reachable(node)]
-    exchanged = combinations(exchanges(node, file), count)
-    by_row = [] if exchanged else combinations_of_rows(parameters_asked(node), file, count)
+    known = set() if old is None or in_base else {ast.unparse(one) for one in ast.walk(old) if isinstance(one, (ast.stmt, ast.expr))}
+    exchanged = combinations(exchanges(node, file, known), count)
+    by_row = [] if exchanged else combinations_of_rows(parameters_asked(node), file, known, count)
     # Never both: an inverted copy beside them would show which of the others is the test.
-    edits = exchanged or by_row or [[one] for one in [inverted(targets[-1], lines) if targets else None] if one]
-    marks = {
-        "parametrised": any(PARAMETRIZE.search(one) for one in decorators),
-        "inverted": not exchanged and not by_row,
-        **({"byRow": True} if by_row else {}),
-    }
-    return [one for one in (copy_of(test, file, edit, marks) for edit in edits) if one]
+    targets = [one for one in reachable(node) if is_assertion(one)]
+    told_apart = (inverted(targets[-1], lines) if targets else None) or with_falsehood(node)
+    edits = exchanged or by_row or [[one] for one in [told_apart] if one]
+    parametrised = any(PARAMETRIZE.search(one) for one in decorators)
+    return [Plan(test, one, parametrised, not exchanged and not by_row, bool(by_row), in_base) for one in edits]
 
 
 def combinations(positions, count):
-    """Lists of edits: of all ways to exchange at one or more positions, a random `count`."""
-    few = [SECRET.sample(edits, min(PER_TEST, len(edits))) for edits in positions[:POSITIONS]]
-    ways = itertools.product(*[[None, *edits] for edits in few])
-    made = [found for found in ([edit for edit in way if edit] for way in ways) if found]
+    """Lists of edits: of all ways to exchange at one or more of the last positions, as few as do, a random `count`."""
+    made = []
+    for used in range(1, min(4, len(positions) + 1)):
+        few = [SECRET.sample(edits, min(PER_TEST, len(edits))) for edits in positions[:used]]
+        ways = itertools.product(*[[None, *edits] for edits in few])
+        made = [found for found in ([edit for edit in way if edit] for way in ways) if found]
+        if len(made) >= count:
+            break
     return SECRET.sample(made, min(count, len(made)))
 
 
-def combinations_of_rows(cells, file, count):
-    """The same for parametrisations: in each of them one literal or none is exchanged, none as often as any other way."""
-    rows = []
-    for cell in reversed(cells):
-        found = sorted(constants_of(cell), key=lambda one: (one.lineno, one.col_offset), reverse=True)
-        edits = next(filter(None, (other_literals(one, cell, file) for one in found)), [])
+def combinations_of_rows(rows, file, known, count):
+    """The same for parametrisations: in each new one, one literal or none is exchanged, none as often as any other way."""
+    choices = []
+    for row, cell in reversed(rows):
+        found = [] if ast.unparse(row) in known or not is_plain(cell) else in_order(constants_of(cell))
+        edits = next(filter(None, (other_literals(one, cell, file) for one in reversed(found))), [])
         if edits:
-            rows.append([None, *edits])
+            choices.append([None, *edits])
     made = []
-    for _attempt in range(2 * count if rows else 0):
-        way = [edit for edit in map(SECRET.choice, rows) if edit]
+    for _attempt in range(2 * count if choices else 0):
+        way = [edit for edit in map(SECRET.choice, choices) if edit]
         if way and way not in made:
             made.append(way)
     return made[:count]
+
+
+def in_order(nodes):
+    return sorted(nodes, key=lambda one: (one.lineno, one.col_offset))
 
 
 @functools.lru_cache(maxsize=None)
@@ -300,6 +315,8 @@ def parameters_asked(node):
         call = decorator if isinstance(decorator, ast.Call) and PARAMETRIZE.search(ast.unparse(decorator.func)) else None
         if call is None or len(call.args) != 2 or not isinstance(call.args[1], (ast.List, ast.Tuple)):
             continue
+        if any(one.arg != "ids" for one in call.keywords):
+            continue  # indirect ones are what a fixture is given
         try:
             names = ast.literal_eval(call.args[0])
         except ValueError:
@@ -307,7 +324,8 @@ def parameters_asked(node):
         names = [one.strip() for one in names.split(",")] if isinstance(names, str) else list(names)
         for place, name in enumerate(names):
             if name in sides and sides.count(name) == uses.count(name):
-                return [cell for row in call.args[1].elts for cell in cells_of(row, len(names))[place : place + 1]]
+                rows = call.args[1].elts
+                return [(row, cell) for row in rows for cell in cells_of(row, len(names))[place : place + 1]]
     return []
 
 
@@ -319,49 +337,36 @@ def cells_of(row, count):
     return [row]
 
 
-def exchanges(node, file):
-    """Places of a test where it asks for a value of which others might as well be asked: the edits of each, the last first."""
-    found = [(one.lineno, one.col_offset, other_literals(one, holder, file)) for one, holder in literals_of(node)]
-    found += [(one.lineno, one.col_offset, other_exceptions(one)) for one in raised(node)]
-    return [edits for _line, _column, edits in sorted(found, key=lambda one: one[:2], reverse=True) if edits]
-
-
-def raised(node):
-    """Names of exceptions that the test's own statements expect."""
-    for statement in executed(node):
-        holders = [one.context_expr for one in statement.items] if isinstance(statement, ast.With) else []
-        holders += [statement.value] if isinstance(statement, ast.Expr) else []
-        for call in holders:
-            if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Name):
-                called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-                if called in RAISES and call.args[0].id in EXCEPTIONS:
-                    yield call.args[0]
-
-
-def other_exceptions(name):
-    return [(span_of(name), one) for one in EXCEPTIONS if one != name.id]
+def exchanges(node, file, known):
+    """Places of the last assertion that has any, and is not known, at which others might as well be asked: the last place first."""
+    literals = [one for one in literals_of(node) if not {ast.unparse(one[0]), ast.unparse(one[1])} & known]
+    for asking in reversed(in_order({asking: None for asking, _holder, _constant in literals})):
+        here = {constant: holder for other, holder, constant in literals if other is asking}
+        found = [other_literals(one, here[one], file) for one in reversed(in_order(here))]
+        if any(found):
+            return [edits for edits in found if edits]
+    return []
 
 
 def first_line(node):
     return min([node.lineno] + [one.lineno for one in node.decorator_list])
 
 
-def copy_of(test, file, edits, marks):
-    """The test under another name with edits: (start, end, text), places being (line, column in bytes), the last place first."""
+def copy_of(plan, file):
+    """The test under another name with the plan's edits; None when that is no test any more."""
+    test = plan.test
     node = test.node
-    start = first_line(node)
     copied = file.lines[: node.end_lineno]
-    for edit in edits:
+    for edit in plan.edits:
         copied = replace_span(copied, edit)
-    copied = copied[start - 1 :]
-    pattern = re.compile(r"\bdef(\s+)%s\b" % re.escape(node.name))
-    for at in range(node.lineno - start, len(copied)):
-        renamed, changed = pattern.subn(lambda match: "def" + match.group(1) + PLACEHOLDER, copied[at], count=1)
-        if changed:
-            copied[at] = renamed
-            break
-    else:
+    copied = copied[first_line(node) - 1 :]
+    pattern = re.compile(r"^(\s*(?:async\s+)?def\s+)%s\b" % re.escape(node.name))
+    at = next((at for at, line in enumerate(copied) if pattern.match(line)), None)
+    if at is None:
         return None
+    copied[at] = pattern.sub(lambda match: match.group(1) + PLACEHOLDER, copied[at])
+    marks = {"inverted": plan.inverted}
+    marks.update({"byRow": True} if plan.by_row else {}, **({"inBase": True} if plan.in_base else {}))
     return finish(test, copied, file, marks, test.prefix + node.name)
 
 
@@ -379,6 +384,7 @@ def finish(test, copied, file, marks, twin):
         return None
     canary = {
         "file": test.path,
+        "firstLine": first_line(test.node),
         "insertAfterLine": test.node.end_lineno,
         "places": places_of(test, file),
         "source": source,
@@ -393,6 +399,7 @@ def finish(test, copied, file, marks, twin):
     return canary
 
 
+@functools.lru_cache(maxsize=None)
 def places_of(test, file):
     """Ends of tests beside it, its own among them, after which a copy reads as one of them."""
     node = test.node
@@ -412,11 +419,12 @@ def places_of(test, file):
     return sorted({own, *spread([line for line in beside if line != own], PLACES - 1)})
 
 
+@functools.lru_cache(maxsize=None)
 def may_swap(test, file):
     """Whether test and canary may change names: it stands nowhere but in definitions of tests that do not inherit one another."""
     node = test.node
     bearers = [one for one in file.tests if one.node.name == node.name]
-    if len(re.findall(r"\b%s\b" % re.escape(node.name), file.text)) != len(bearers):
+    if file.words[node.name] != len(bearers):
         return False
     if len(bearers) > 1 and any(one.inherits for one in bearers):
         return False
@@ -430,18 +438,20 @@ def may_swap(test, file):
 @functools.lru_cache(maxsize=None)
 def reachable(node):
     """Statements of a body, until something can leave the function."""
-    leaves = lambda one: isinstance(one, ast.Raise) or any(isinstance(inner, ast.Return) for inner in walk_same_function(one))
+    ends = (ast.Return, ast.Break, ast.Continue)
+    leaves = lambda one: isinstance(one, ast.Raise) or any(isinstance(inner, ends) for inner in walk_same_function(one))
     return list(itertools.takewhile(lambda statement: not leaves(statement), node.body))
 
 
 @functools.lru_cache(maxsize=None)
 def executed(node):
-    """Those and the ones inside loops and contexts, but not where an exception is expected."""
+    """Those and the ones inside contexts and loops that surely run."""
     found = []
     for statement in reachable(node):
         found.append(statement)
-        swallows = isinstance(statement, ast.With) and re.search(r"(?i)raises|suppress", ast.unparse(statement.items[0]))
-        if isinstance(statement, (ast.With, ast.For)) and not swallows:
+        if isinstance(statement, ast.With) and all(CONTEXT.match(ast.unparse(one.context_expr)) for one in statement.items):
+            found.extend(executed(statement))
+        elif isinstance(statement, ast.For) and getattr(statement.iter, "elts", None):
             found.extend(executed(statement))
     return found
 
@@ -492,39 +502,56 @@ def compared(statement):
 
 @functools.lru_cache(maxsize=None)
 def literals_of(node):
-    """Constants that a test's assertions ask for: (constant, statement that it stands in)."""
+    """What a test's assertions ask for: (the assertion, the statement with the constant, the constant)."""
     statements = executed(node)
-    sides = [(side, statement) for statement in statements for side in compared(statement)]
-    asked = collections.Counter(side.id for side, _statement in sides if isinstance(side, ast.Name))
-    read = collections.Counter(one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load))
-    bound = collections.Counter(one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
+    asked = [(one, side) for one in statements if len(compared(one)) == 2 for side in expected_of(*compared(one))]
+    names = collections.Counter(one.id for one in ast.walk(node) if isinstance(one, ast.Name))
+    found = [(asking, asking, constant) for asking, side in asked for constant in constants_of(side)]
     for one in statements:
         name = one.targets[0] if isinstance(one, ast.Assign) and len(one.targets) == 1 else None
-        # A name that serves nothing else says what is asked as well as a literal does.
-        if isinstance(name, ast.Name) and bound[name.id] == 1 and 0 < asked[name.id] == read[name.id]:
-            sides.append((one.value, one))
-    return [(one, statement) for side, statement in sides for one in constants_of(side)]
+        asking = [asking for asking, side in asked if isinstance(side, ast.Name) and isinstance(name, ast.Name) and side.id == name.id]
+        # A name that is bound, asked for once, and serves nothing else, says what is asked as well as a literal does.
+        if len(asking) == 1 and names[name.id] == 2 and is_plain(one.value):
+            found += [(asking[0], one, constant) for constant in constants_of(one.value)]
+    return found
+
+
+def expected_of(left, right):
+    """The side of a comparison that is made of plain values, where the other is not."""
+    if is_plain(left) == is_plain(right):
+        return [side for side in (left, right) if isinstance(side, ast.Name)]
+    return [left if is_plain(left) else right]
+
+
+def is_plain(value):
+    """Whether nothing of the code under test is in a value but under names."""
+    if isinstance(value, ast.Constant):
+        return True
+    inner = parts_of(value)
+    return bool(inner) and all(isinstance(one, (ast.Name, ast.Attribute)) or is_plain(one) for one in inner)
 
 
 def constants_of(value):
     """Constants that a value is made of: it is another value with others in their place."""
     if isinstance(value, ast.Constant) and type(value.value) in (int, float, str, bytes, bool):
         yield value
-    inner = []
-    if isinstance(value, (ast.List, ast.Tuple, ast.Set)):
-        inner = value.elts
-    elif isinstance(value, ast.Dict):
-        inner = [*filter(None, value.keys), *value.values]
-    elif isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
-        inner = [value.operand]
-    elif isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
-        inner = [value.left, value.right]
-    elif isinstance(value, ast.Call):
-        called = value.func.attr if isinstance(value.func, ast.Attribute) else getattr(value.func, "id", "")
-        if CONSTRUCTOR.fullmatch(called):
-            inner = value.args + [one.value for one in value.keywords]
-    for one in inner:
+    for one in parts_of(value):
         yield from constants_of(one)
+
+
+def parts_of(value):
+    if isinstance(value, (ast.List, ast.Tuple, ast.Set)):
+        return value.elts
+    if isinstance(value, ast.Dict):
+        return [*filter(None, value.keys), *value.values]
+    if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
+        return [value.operand]
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+        return [value.left, value.right]
+    if isinstance(value, ast.Call):
+        called = value.func.attr if isinstance(value.func, ast.Attribute) else getattr(value.func, "id", "")
+        return value.args + [one.value for one in value.keywords] if CONSTRUCTOR.fullmatch(called) else []
+    return []
 
 
 def other_literals(constant, statement, file):
@@ -560,9 +587,13 @@ def others_of(text, value, before, file):
         return digits
     # One that is expected but once stands for none that is expected elsewhere; one with digits would never come back.
     if file.expected[key_of(value)] > 1:
-        alike = [word for word, one in file.spelled.items() if type(one) is type(value) and word[0] == text[0]]
-        return [word for word in alike if not other_digits(word, "")]
+        return [word for word, one in file.spelled.items() if shape_of(word, one) == shape_of(text, value) and not other_digits(word, "")]
     return other_words(text)
+
+
+def shape_of(text, value):
+    """What two texts have in common that may stand for each other."""
+    return type(value), text[0], text.count("\n"), len(re.findall(r"\w+", text)), bool(re.search(r"[^\w\s'\"]", text))
 
 
 def other_digits(text, before):
@@ -683,7 +714,16 @@ def plainly_failing(test, file):
     indent = line[: len(line) - len(line.lstrip())]
     argument = "self" if test.classes else ""
     copied = [indent + "def %s(%s):" % (PLACEHOLDER, argument), indent + "    assert %s" % falsehood(node.name)]
-    return finish(test, copied, file, {"parametrised": False, "inverted": False}, None)
+    return finish(test, copied, file, {"inverted": False}, None)
+
+
+def with_falsehood(node):
+    """The edit that adds to a test, after all of it, what is never true; none where the end may not be reached."""
+    last = node.body[-1]
+    if len(reachable(node)) < len(node.body) or node.body[0].lineno == node.lineno:
+        return None
+    end = last.end_lineno, last.end_col_offset
+    return (end, end), "\n" + " " * node.body[0].col_offset + "assert " + falsehood(node.name)
 
 
 def falsehood(seed):
