@@ -130,7 +130,7 @@ class Plan(collections.namedtuple("Plan", "test edits parametrised inverted by_r
 
 
 def canaries_of(path, base, count):
-    """Up to OF_CHANGE copies of tests of the change, evenly, and with others up to `count`; FEW_PER_FILE others at least."""
+    """Up to OF_CHANGE copies of tests of the change, and with others up to `count`; FEW_PER_FILE others at least."""
     if not path.endswith(".py") or os.path.islink(path):
         return []
     with open(path, "rb") as file:
@@ -150,7 +150,8 @@ def canaries_of(path, base, count):
     made = [plans for plans in (plans_of(test, file, old.get((test.prefix, test.node.name))) for test in candidates) if plans]
     of_change = [plans for plans in made if not plans[0].in_base]
     others = [plans[0] for plans in made if plans[0].in_base]
-    firsts = preferred([plans[0] for plans in of_change], OF_CHANGE)
+    # Half of the room for one copy of many tests, half for many copies of few.
+    firsts = preferred([plans[0] for plans in of_change], OF_CHANGE // 2)
     rounds = itertools.zip_longest(*[plans[1:] for plans in of_change if plans[0] in firsts])
     chosen = (firsts + [one for plans in rounds for one in plans if one])[:OF_CHANGE]
     room = max(count - len(chosen), FEW_PER_FILE)
