@@ -31,7 +31,7 @@ export interface AuditedAttack {
   /** How often it was made, and how often its reward was 1; `verdict` and `reward` are those of its best run. */
   readonly runs: number;
   readonly won: number;
-  /** Of one that guesses: not held when it won more often than the row's odds explain. */
+  /** One that guesses may win; how often, the report's own `held` judges. */
   readonly held: boolean;
   /** What it got at, or why nothing could be said; '' for nothing. */
   readonly note: string;
@@ -116,22 +116,29 @@ export async function runAudit(deps: AuditDeps, input: AuditInput): Promise<Audi
   const odds = Object.fromEntries(rows.map((one) => [one.row.instance_id, one.odds]));
   const names = new Set(input.attacks.filter(({ guesses }) => guesses === true).map(({ name }) => name));
   const guessed = attacks.filter(({ attack }) => names.has(attack));
-  const chances = guessed.flatMap((one) =>
-    Array.from({ length: one.runs }, () => odds[one.instance_id] ?? 1),
-  );
-  const won = guessed.reduce((sum, one) => sum + one.won, 0);
+  // what guesses right on a row is likely to do so each time: a row is one draw
+  const won = guessed.filter((one) => one.won * 2 > one.runs).length;
   return {
     attacks,
     gold,
     odds,
-    guessing: { runs: chances.length, won, expected: chances.reduce((sum, one) => sum + one, 0) },
+    guessing: {
+      runs: sum(guessed.map(({ runs }) => runs)),
+      won: sum(guessed.map((one) => one.won)),
+      expected: sum(guessed.map((one) => one.runs * (odds[one.instance_id] ?? 1))),
+    },
     not_applicable: results.flatMap((result) => ('verdict' in result ? [] : [result])),
     held:
       attacks.every(({ held }) => held) &&
       gold.every(({ reward }) => reward === 1) &&
-      explainedByOdds(won, chances),
+      explainedByOdds(
+        won,
+        guessed.map((one) => odds[one.instance_id] ?? 1),
+      ),
   };
 }
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, one) => total + one, 0);
 
 const poolOf = async ({ store }: AuditDeps, { provenCanaries }: InputRow): Promise<readonly Canary[]> =>
   provenCanaries === null ? [] : store.getJson<readonly Canary[]>(provenCanaries);
@@ -170,8 +177,7 @@ async function attackOf(
     const won = runs.filter(({ reward }) => reward === 1).length;
     const lost = runs.filter(({ reward }) => reward !== 1);
     const fits = lost.every(({ verdict, reward }) => reward === 0 && attack.expected.includes(verdict));
-    const allowed = attack.guesses === true && explainedByOdds(won, Array(runs.length).fill(one.odds));
-    const held = fits && !reached && (won === 0 || allowed);
+    const held = fits && !reached && (won === 0 || attack.guesses === true);
     return { ...names, ...best, expected: attack.expected, runs: runs.length, won, held };
   };
   const made: Made | { readonly failed: string } =
