@@ -173,11 +173,14 @@ function failuresOf(
   return Object.fromEntries(
     stemsOf(one).flatMap((stem, place) => {
       const onBase = resultsOf(base, stem.canary);
+      const twins = stem.twin === null ? null : resultsOf(base, stem.twin);
       return [...resultsOf(gold, stem.canary)]
         .filter(([suffix, test]) => suffix in falsified && saidBy(test, one) !== '')
         .map(([suffix, test]) => {
           const before = onBase.get(suffix);
-          const failed = before?.status === 'failed' ? { base: saidBy(before, one) } : {};
+          // only where the twin fails there, too, is that the failure of an unsolved task
+          const unsolved = twins?.get(falsified[suffix] ?? suffix)?.status !== 'passed';
+          const failed = unsolved && before?.status === 'failed' ? { base: saidBy(before, one) } : {};
           return [failureKey(one.canary, place, suffix), { gold: saidBy(test, one), ...failed }];
         });
     }),

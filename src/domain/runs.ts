@@ -72,7 +72,7 @@ export interface Canary {
 /** What a canary's failure said under gold, and on the base. */
 export interface CanaryFailure {
   readonly gold: string;
-  /** Absent where it did not fail there. */
+  /** Absent where it did not fail there, or its twin passed. */
   readonly base?: string;
 }
 

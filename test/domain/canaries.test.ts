@@ -145,10 +145,10 @@ test('of a test that takes long only a few copies are proven', () => {
 
 describe('what a canary’s failure says', () => {
   const failed = (message: string, status: 'failed' | 'error' = 'failed') => result(status, { message });
-  const prove = (gold: string, base: string) =>
+  const prove = (gold: string, base: string, twin: Short = 'f') =>
     proveCanaries({
       after,
-      beforeWithPool: runRecord({ [`${A}::test_x`]: 'f', [C]: failed(base) }),
+      beforeWithPool: runRecord({ [`${A}::test_x`]: twin, [C]: failed(base) }),
       afterWithPool: withPool({ [C]: failed(gold) }),
       planted: [one],
     });
@@ -175,6 +175,11 @@ describe('what a canary’s failure says', () => {
     const [same] = prove('assert 3 == 7', 'assert 3 == 7');
     expect(seen(same, failed('assert 3 == 7'))).toEqual([null, false]);
     expect(seen(canary, failed('OSError: no room', 'error'))).toEqual([null, true]);
+  });
+
+  test('accuses nobody where its twin passes on the base: that is no unsolved task', () => {
+    const [known] = prove('assert 3 == 7', 'OSError: in use', 'p');
+    expect(seen(known, failed('OSError: in use'))).toEqual([null, true]);
   });
 
   test('is an assertion’s under gold, or nothing is proven', () => {

@@ -269,8 +269,10 @@ def plans_of(test, file, old):
     by_row = [] if exchanged else combinations_of_rows(parameters_asked(node), file, known, count)
     # Never both: an inverted copy beside them would show which of the others is the test.
     targets = [one for one in reachable(node) if is_assertion(one)]
-    told_apart = (inverted(targets[-1], lines) if targets else None) or with_falsehood(node)
-    edits = exchanged or by_row or [[one] for one in [told_apart] if one]
+    told_apart = inverted(targets[-1], lines) if targets else None
+    if not told_apart and not in_base:
+        told_apart = with_falsehood(node)
+    edits = exchanged or by_row or ([[told_apart]] if told_apart else [])
     parametrised = any(PARAMETRIZE.search(one) for one in decorators)
     return [Plan(test, one, parametrised, not exchanged and not by_row, bool(by_row), in_base) for one in edits]
 
