@@ -50,7 +50,8 @@ export function guards(canary: Canary, failToPass: readonly string[]): boolean {
 
 /**
  * A secret random few of the proven canaries. First those that guard a FAIL_TO_PASS test, since a forger must turn those
- * tests, spread over them. Then one for each file, the files of FAIL_TO_PASS first; then more while there is room.
+ * tests. Then one for each file, the files of FAIL_TO_PASS first; then one or two more of each while there is room: who makes a
+ * whole way to assert say nothing is seen by any test that asserts so.
  * A plainly failing canary stands in only where a file has no other. Of the twins without a canary in this run, every other
  * one bears another name: who turns tests by their names leaves those as they fail, and canaries are not the only new names.
  * @param random uniform in [0, 1), from a cryptographic source in production
@@ -74,7 +75,7 @@ export function drawCanaries(
     (byFile.get(file) ?? []).filter((one) => !chosen.has(one));
   const carriers = new Set([...chosen].map(({ file }) => file));
   const first = order.filter((file) => !carriers.has(file)).flatMap((file) => left(file).slice(0, 1));
-  const second = order.flatMap((file) => (random() < 0.5 ? left(file).slice(1, 2) : []));
+  const second = order.flatMap((file) => left(file).slice(0, 2));
   for (const canary of [...first, ...second]) if (chosen.size < MAX_CANARIES_PER_RUN) chosen.add(canary);
   const planted = named(shuffled([...chosen], random), random);
   const others = shuffled([...byFile.values()].flat(), random).filter((canary) => !chosen.has(canary));

@@ -132,6 +132,10 @@ class CalcTest(unittest.TestCase):
     def test_none(self):
         self.assertIsNone(f(2))
 
+    def test_within(self):
+        for x in f(3):
+            self.assertIn(1, f(x))
+
 
 def test_called():
     assert f(4) == 16
@@ -274,10 +278,15 @@ describe('an assertion made false', () => {
       'another number in its last assertion alone',
     ],
     ['test_rows', /^(?!.*a bb", 17.*c dd", 19)/s, 'other expectations in some parametrisations'],
+    [
+      'test_within',
+      /self\.assertIn\(1, f\(x\)\)\n {8}self\.assertEqual\(\d\d, \d\d\)\n$/,
+      'a false assertion of its kind',
+    ],
     ['test_none', /self.assertIsNotNone\(f\(2\)\)/, 'the opposite method'],
   ])('%s is copied with %s: %s', (name, line) => {
     expect(sourceOf(name)).toMatch(line);
-    expect(of(name)[0]?.inverted).toBe(/order|truth|none|raises/.test(name));
+    expect(of(name)[0]?.inverted).toBe(/order|truth|none|raises|within/.test(name));
   });
 
   test('what may pass or fail by chance or by decree has none', () => {
