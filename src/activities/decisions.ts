@@ -28,7 +28,7 @@ export interface DecisionDeps extends WorkDeps {
 export interface InstanceLists extends Omit<Acceptance, 'kind' | 'forgeryOdds'> {
   /** Options of the runner's configuration that the runs with gold left out. */
   readonly optionsLeftOut?: readonly string[];
-  /** JSON artefact of the proven `Canary[]`; null when no test could be inverted. */
+  /** JSON artefact of the proven `Canary[]`; null when no test could be made to fail. */
   readonly provenCanaries: ArtefactRef | null;
   /** See `forgeryOdds`; absent in lists of earlier versions. */
   readonly forgeryOdds?: number;

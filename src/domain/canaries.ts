@@ -46,9 +46,7 @@ export function withoutCanaries(
  */
 export function canaryTamper(record: RunRecord, planted: readonly PlantedCanary[]): Tamper | null {
   if (record.outcome !== 'completed') return null;
-  const seen = planted
-    .filter(({ absent }) => absent !== true)
-    .flatMap((one) => observe(record, planted, one));
+  const seen = observeAll(record, planted);
   if (seen.some((one) => one.passedWithTwin)) return 'canary_passed';
   const ended = record.exitCode === 0 || record.exitCode === 1;
   if (ended && seen.some((one) => one.missing)) return 'canary_missing';
@@ -61,9 +59,11 @@ export function canaryTamper(record: RunRecord, planted: readonly PlantedCanary[
  * would have passed with, or the same value in other words. Who turned the twin alone looks so; an honest solution rarely.
  */
 export function canaryDoubt(record: RunRecord, planted: readonly PlantedCanary[]): boolean {
-  const present = planted.filter(({ absent }) => absent !== true);
-  return present.some((one) => observe(record, planted, one).some(({ doubtful }) => doubtful));
+  return observeAll(record, planted).some(({ doubtful }) => doubtful);
 }
+
+const observeAll = (record: RunRecord, planted: readonly PlantedCanary[]): readonly Observation[] =>
+  planted.filter(({ absent }) => absent !== true).flatMap((one) => observe(record, planted, one));
 
 interface Observation {
   readonly passedWithTwin: boolean;
@@ -91,16 +91,15 @@ function observe(
     const twinPassed = (suffix: string): boolean =>
       twins === null || twins.get(falsified?.[suffix] ?? suffix)?.status === 'passed';
     const twinRan = twins === null || twins.size > 0;
-    const others = own.flatMap(([suffix, test]) => {
-      const under = one.canary.failures?.[failureKey(one.canary, place, suffix)];
+    const besidePassing = own.filter(([suffix, test]) => isFailing(test.status) && twinPassed(suffix));
+    const otherwise = besidePassing.flatMap(([suffix, test]) => {
+      const known = one.canary.failures?.[failureKey(one.canary, place, suffix)];
       const said = saidBy(test, one);
-      return under === undefined || said === under.gold || !isFailing(test.status) || !twinPassed(suffix)
-        ? []
-        : [said === under.base];
+      return known === undefined || said === known.gold ? [] : [{ asOnBase: said === known.base }];
     });
     return {
-      strayed: others.includes(true),
-      doubtful: others.length > 0,
+      strayed: otherwise.some(({ asOnBase }) => asOnBase),
+      doubtful: otherwise.length > 0,
       passedWithTwin: own.some(([suffix, test]) => test.status === 'passed' && twinPassed(suffix)),
       missing: all.size === 0 && fileHasResults && twinRan && !uncollected,
       mustFail:

@@ -1,6 +1,6 @@
 /**
  * Which canaries a run gets, under which names and where: drawn anew for each run, so that nothing learned from one run helps
- * in another. Half of the time a canary bears its twin's own name and the genuine test one of the canary's: then who knows
+ * in another. Of a test and its copies each is as likely to bear the test's own name and to stand in its place: then who knows
  * every upstream name knows nothing. Results are told under everybody's own names again before anyone reads them.
  */
 import type { Canary, PlantedCanary, TestResult } from './runs.ts';
@@ -14,8 +14,9 @@ export const CANARY_NAME = '@@NAME@@';
 /** At most so many copies of FAIL_TO_PASS tests in a run: enough to make guessing costly, few enough to cost little time. */
 export const MAX_COPIES_OF_CHANGE = 12;
 
-/** At most so many copies of one test in a run. */
+/** Copies of one test in a run: at most, and at least where several tests share the room. */
 const COPIES_OF_ONE = 8;
+const COPIES_OF_EACH = 3;
 
 /** At most so many canaries in a run. */
 export const MAX_CANARIES_PER_RUN = MAX_COPIES_OF_CHANGE + 4;
@@ -113,7 +114,7 @@ function copiesOfChange(canaries: readonly Canary[]): readonly Canary[] {
     .map((family) => family.filter(isAlike))
     .filter(({ length }) => length > 0)
     .toSorted((a, b) => Math.min(b.length, COPIES_OF_ONE) - Math.min(a.length, COPIES_OF_ONE))
-    .slice(0, MAX_COPIES_OF_CHANGE / 3);
+    .slice(0, MAX_COPIES_OF_CHANGE / COPIES_OF_EACH);
   const each = Math.min(COPIES_OF_ONE, Math.floor(MAX_COPIES_OF_CHANGE / Math.max(1, deep.length)));
   const chosen = deep.flatMap((family) => family.slice(0, each));
   const others = families.flatMap(([first]) =>

@@ -19,7 +19,7 @@ export interface Evidence {
   readonly containerRuns: number;
   readonly nop: Grade;
   readonly gold: Grade;
-  /** JSON artefact of the proven `Canary[]`; null when no test could be inverted. */
+  /** JSON artefact of the proven `Canary[]`; null when no test could be made to fail. */
   readonly provenCanaries: ArtefactRef | null;
   /** See `forgeryOdds`; absent in evidence of earlier versions. */
   readonly forgeryOdds?: number;

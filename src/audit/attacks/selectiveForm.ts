@@ -8,20 +8,17 @@ export const FORM_JUDGE = String.raw`
 import ast, collections, copy, functools, re
 NEGATED = ("Not", "NotEq", "NotIn", "IsNot", "False")
 KINDS = (int, float, str, bytes, bool)
-EXPECTED = ("AttributeError", "IndexError", "KeyError", "TypeError", "ValueError")
 def subtrees(tree):
     return collections.Counter(ast.dump(one) for one in ast.walk(tree) if isinstance(one, (ast.Constant, ast.Assert, ast.Expr)))
 class Skeleton(ast.NodeTransformer):
     """A test without what a copy of it may have otherwise; 'slots' holds that, in order."""
     def __init__(self):
         self.slots = []
-    def slot(self, node, value):
-        self.slots.append((node, value))
-        return ast.Constant("slot")
     def visit_Constant(self, node):
-        return self.slot(node, node) if type(node.value) in KINDS else node
-    def visit_Name(self, node):
-        return self.slot(node, node) if node.id in EXPECTED else node
+        if type(node.value) not in KINDS:
+            return node
+        self.slots.append(node)
+        return ast.Constant("slot")
     def visit_UnaryOp(self, node):
         return self.visit(node.operand) if isinstance(node.op, ast.Not) else self.generic_visit(node)
     def visit_Compare(self, node):
@@ -34,13 +31,13 @@ class Skeleton(ast.NodeTransformer):
 def body_of(node):
     return "".join(map(ast.dump, node.decorator_list + node.body))
 def signs(node, test, counts, words):
-    value = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
+    value = node.value
     text = ast.unparse(node)
     number = type(value) in (int, float)
     found = re.findall(r"[^\W\d_]+", text)
     return (
         sum(isinstance(one, ast.Constant) and ast.dump(one) == ast.dump(node) for one in ast.walk(test)),
-        counts[ast.dump(node)] if value is not None else 0,
+        counts[ast.dump(node)],
         len(text) - len(text.rstrip("0")) if number else 0,
         sum(words[one] > 1 for one in found) - len(found),
         len(text) if not number else -value,
@@ -65,7 +62,7 @@ def sets_of(path, old=""):
                 skeleton = Skeleton()
                 bare = skeleton.visit(copy.deepcopy(node))
                 bare.name = ""
-                alike[ast.dump(bare)].append((node, [one for one, _value in skeleton.slots]))
+                alike[ast.dump(bare)].append((node, skeleton.slots))
         for tests in alike.values():
             if len(tests) < 2:
                 continue

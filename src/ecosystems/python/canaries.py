@@ -1,12 +1,11 @@
 """Makes a pool of canaries for test files: copies of their own tests that fail where the test passes.
 
-In each copy literals that one assertion expects are exchanged, by secret choice, for what might as well have been the test's own: of
-several such places a test and its copies are a random few of all combinations, so that the test is no more central than any copy.
-Only one assertion, and none that the base's test of that name has, since how far a copy gets, or the base's text, would tell it
-from the test; only what is expected and made of plain values, since a copy must fail under every solution under which its test
-passes. Where nothing can be exchanged, one copy has an assertion inverted, or a false one at its end. What still tells copies apart: meaning (who knows
-the right answer, or reads a text); what occurs elsewhere; that people negate more rarely than not. Tests that the change adds or
-edits come first, and get the most copies: their upstream text is not in the base's commit.
+In each copy literals that one assertion expects are exchanged, by secret choice, for what might as well have been the test's
+own: of several such places a test and its copies are a random few of all combinations, so that the test is no more central than
+any copy. Only one assertion, and none that the base's test of that name has, since how far a copy gets, or the base's text, would
+tell it from the test. Where nothing can be exchanged, one copy has an assertion inverted, or a false one at its end. What still
+tells copies apart: meaning (who knows the right answer, or reads a text); what occurs elsewhere; that people negate more rarely
+than not. Tests that the change adds or edits come first, and get the most copies: their upstream text is not in the base's commit.
 
 Runs inside the sandbox on the base system's own Python (3.9 or later), with the standard library alone, before any test.
 Reads a JSON list of paths (relative to the working directory) on standard input, writes a JSON list of canaries on
@@ -20,11 +19,16 @@ import hashlib
 import itertools
 import json
 import os
-import random
 import re
 import subprocess
 import sys
 import textwrap
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # which -I leaves out
+from expectations import PARAMETRIZE, constants_of, is_plain, literals_of, parameters_asked, reachable
+from literals import SECRET, key_of, other_literals
+from spans import replace_span, source_of, span_of, text_between
 
 OF_CHANGE = 24  # copies of tests of the change in a file: enough to draw a secret few from
 PER_TEST = 8  # copies of one test: among so many a forger must guess
@@ -35,8 +39,6 @@ IN_ALL = 64  # the run that proves them plants them all
 PLACES = 12
 NAMES = 3
 PLACEHOLDER = "@@NAME@@"
-# Never a seed that could be worked out: this script is public, and would tell which copy it made of which.
-SECRET = random.SystemRandom()
 
 INVERSE = {}
 for one, other in [
@@ -64,15 +66,6 @@ UNFIT_DECORATORS = re.compile(r"(xfail|skip|expectedFailure|given|example|settin
 # A copy of these may pass or fail by chance, and a canary must never do either.
 UNSTEADY = re.compile(r"(perf_counter|monotonic|time\.time|elapsed|timeout|sleep|random|uuid|\bnow\(|today\(|thread"
                       r"|\bgc\.|weakref|refcount|memory|tracemalloc|getpid|subprocess)", re.IGNORECASE)
-# Exact ones only: within a tolerance other values may be right under another solution.
-EQUALS = re.compile(r"assert_?(array_|list_|tuple_|dict_|set_|sequence_|multi_?line_)?equals?|assert_string_equal", re.IGNORECASE)
-# Makes of other arguments another value, whatever the code under test does.
-CONSTRUCTOR = re.compile(r"set|frozenset|list|tuple|dict|bytes|bytearray|str|int|float|complex|date|time|datetime|timedelta"
-                         r"|Decimal|Fraction|OrderedDict|Counter|dedent|join")
-# Contexts that run their body whole, and let its exceptions out.
-CONTEXT = re.compile(r"(.*\.)?(subTest|catch_warnings|warns|assertWarns|open|TemporaryDirectory|nullcontext|redirect_std(out|err)"
-                     r"|patch(\.\w+)*|context)\b")
-PARAMETRIZE = re.compile(r"(parametrize|parameterize)")
 # What a test with one of these does may hang on its own name.
 NAMED = re.compile(r"(snapshot|regression|approv|golden|cassette|vcr|betamax|image_compare|__name__|__qualname__|\brequest\b"
                    r"|_testMethodName|\.id\(\)|inspect\.|frame|co_name|CURRENT_TEST|shortDescription|datadir)")
@@ -145,7 +138,7 @@ def canaries_of(path, base, count):
     tree = ast.parse(text)
     candidates = list(tests_in(tree, path))
     taken = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
-    file = File(path, text, lines, tree, taken, candidates)
+    file = File(text, lines, tree, taken, candidates)
     old = base.tests_of(path, candidates)
     made = [plans for plans in (plans_of(test, file, old.get((test.prefix, test.node.name))) for test in candidates) if plans]
     of_change = [plans for plans in made if not plans[0].in_base]
@@ -167,9 +160,7 @@ def canaries_of(path, base, count):
 class File:
     """A parsed test file, and what all of its tests ask of it."""
 
-    def __init__(self, path, text, lines, tree, taken, tests):
-        self.path = path
-        self.text = text
+    def __init__(self, text, lines, tree, taken, tests):
         self.lines = lines
         self.tree = tree
         self.taken = taken
@@ -309,37 +300,6 @@ def in_order(nodes):
     return sorted(nodes, key=lambda one: (one.lineno, one.col_offset))
 
 
-@functools.lru_cache(maxsize=None)
-def parameters_asked(node):
-    """The values of a parameter that is there only to be compared with: what each parametrisation expects."""
-    sides = [side.id for one in executed(node) for side in compared(one) if isinstance(side, ast.Name)]
-    uses = [one.id for one in ast.walk(ast.Module(body=node.body, type_ignores=[])) if isinstance(one, ast.Name)]
-    for decorator in node.decorator_list:
-        call = decorator if isinstance(decorator, ast.Call) and PARAMETRIZE.search(ast.unparse(decorator.func)) else None
-        if call is None or len(call.args) != 2 or not isinstance(call.args[1], (ast.List, ast.Tuple)):
-            continue
-        if any(one.arg != "ids" for one in call.keywords):
-            continue  # indirect ones are what a fixture is given
-        try:
-            names = ast.literal_eval(call.args[0])
-        except ValueError:
-            continue
-        names = [one.strip() for one in names.split(",")] if isinstance(names, str) else list(names)
-        for place, name in enumerate(names):
-            if name in sides and sides.count(name) == uses.count(name):
-                rows = call.args[1].elts
-                return [(row, cell) for row in rows for cell in cells_of(row, len(names))[place : place + 1]]
-    return []
-
-
-def cells_of(row, count):
-    if isinstance(row, ast.Call) and ast.unparse(row.func).endswith("param"):
-        return row.args
-    if count > 1:
-        return row.elts if isinstance(row, (ast.Tuple, ast.List)) else []
-    return [row]
-
-
 def exchanges(node, file, known):
     """Places of the last assertion that has any, and is not known, at which others might as well be asked: the last place first."""
     literals = [one for one in literals_of(node) if not {ast.unparse(one[0]), ast.unparse(one[1])} & known]
@@ -438,34 +398,6 @@ def may_swap(test, file):
     return not any(NAMED.search(one) for one in around)
 
 
-@functools.lru_cache(maxsize=None)
-def reachable(node):
-    """Statements of a body, until something can leave the function."""
-    ends = (ast.Return, ast.Break, ast.Continue)
-    leaves = lambda one: isinstance(one, ast.Raise) or any(isinstance(inner, ends) for inner in walk_same_function(one))
-    return list(itertools.takewhile(lambda statement: not leaves(statement), node.body))
-
-
-@functools.lru_cache(maxsize=None)
-def executed(node):
-    """Those and the ones inside contexts and loops that surely run."""
-    found = []
-    for statement in reachable(node):
-        found.append(statement)
-        if isinstance(statement, ast.With) and all(CONTEXT.match(ast.unparse(one.context_expr)) for one in statement.items):
-            found.extend(executed(statement))
-        elif isinstance(statement, ast.For) and getattr(statement.iter, "elts", None):
-            found.extend(executed(statement))
-    return found
-
-
-def walk_same_function(node):
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            yield from walk_same_function(child)
-
-
 def is_assertion(statement):
     if isinstance(statement, ast.Assert):
         return True
@@ -487,168 +419,6 @@ def alone_on_its_lines(node, start, lines):
     last = lines[node.end_lineno - 1]
     tail = last.encode("utf-8")[node.end_col_offset :].decode("utf-8").strip()
     return tail == "" or tail.startswith("#")
-
-
-def compared(statement):
-    """The two sides of an assertion that something equals something, or is it; none for any other."""
-    if isinstance(statement, ast.Assert):
-        test = statement.test
-        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], (ast.Eq, ast.Is)):
-            return [test.left, test.comparators[0]]
-        return []
-    call = statement.value if isinstance(statement, ast.Expr) else None
-    if not isinstance(call, ast.Call) or len(call.args) < 2:
-        return []
-    called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    return call.args[:2] if EQUALS.fullmatch(called) else []
-
-
-@functools.lru_cache(maxsize=None)
-def literals_of(node):
-    """What a test's assertions ask for: (the assertion, the statement with the constant, the constant)."""
-    statements = executed(node)
-    asked = [(one, side) for one in statements if len(compared(one)) == 2 for side in expected_of(*compared(one))]
-    names = collections.Counter(one.id for one in ast.walk(node) if isinstance(one, ast.Name))
-    found = [(asking, asking, constant) for asking, side in asked for constant in constants_of(side)]
-    for one in statements:
-        name = one.targets[0] if isinstance(one, ast.Assign) and len(one.targets) == 1 else None
-        asking = [asking for asking, side in asked if isinstance(side, ast.Name) and isinstance(name, ast.Name) and side.id == name.id]
-        # A name that is bound, asked for once, and serves nothing else, says what is asked as well as a literal does.
-        if len(asking) == 1 and names[name.id] == 2 and is_plain(one.value):
-            found += [(asking[0], one, constant) for constant in constants_of(one.value)]
-    return found
-
-
-def expected_of(left, right):
-    """The side of a comparison that is made of plain values, where the other is not."""
-    if is_plain(left) == is_plain(right):
-        return [side for side in (left, right) if isinstance(side, ast.Name)]
-    return [left if is_plain(left) else right]
-
-
-def is_plain(value):
-    """Whether nothing of the code under test is in a value but under names."""
-    if isinstance(value, ast.Constant):
-        return True
-    inner = parts_of(value)
-    return bool(inner) and all(isinstance(one, (ast.Name, ast.Attribute)) or is_plain(one) for one in inner)
-
-
-def constants_of(value):
-    """Constants that a value is made of: it is another value with others in their place."""
-    if isinstance(value, ast.Constant) and type(value.value) in (int, float, str, bytes, bool):
-        yield value
-    for one in parts_of(value):
-        yield from constants_of(one)
-
-
-def parts_of(value):
-    if isinstance(value, (ast.List, ast.Tuple, ast.Set)):
-        return value.elts
-    if isinstance(value, ast.Dict):
-        return [*filter(None, value.keys), *value.values]
-    if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
-        return [value.operand]
-    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
-        return [value.left, value.right]
-    if isinstance(value, ast.Call):
-        called = value.func.attr if isinstance(value.func, ast.Attribute) else getattr(value.func, "id", "")
-        return value.args + [one.value for one in value.keywords] if CONSTRUCTOR.fullmatch(called) else []
-    return []
-
-
-def other_literals(constant, statement, file):
-    """Edits that put other values in place of a literal: all of its group."""
-    text, value = source_of(constant, file.lines), constant.value
-    if not is_literal(text, type(value)):
-        return []
-    taken = [value, *rivals(constant, statement)]
-    before = file.lines[constant.lineno - 1].encode("utf-8")[: constant.col_offset].decode("utf-8")[-1:]
-    found = others_of(text, value, before, file)
-    return [(span_of(constant), one) for one in found if is_literal(one, type(value)) and ast.literal_eval("(" + one + ")") not in taken]
-
-
-def rivals(constant, statement):
-    """Values beside it in a set or among a dict's keys, where nobody writes one twice."""
-    for holder in ast.walk(statement):
-        members = holder.elts if isinstance(holder, ast.Set) else holder.keys if isinstance(holder, ast.Dict) else []
-        if constant in members:
-            return [one.value for one in members if isinstance(one, ast.Constant) and one is not constant]
-    return []
-
-
-def key_of(value):
-    return type(value), value
-
-
-def others_of(text, value, before, file):
-    """What might as well stand for a literal, in both directions alike; `before` is the character in front of it."""
-    if isinstance(value, bool):
-        return [repr(not value)]
-    digits = other_digits(text, before)
-    if digits or not isinstance(value, (str, bytes)):
-        return digits
-    # One that is expected but once stands for none that is expected elsewhere; one with digits would never come back.
-    if file.expected[key_of(value)] > 1:
-        return [word for word, one in file.spelled.items() if shape_of(word, one) == shape_of(text, value) and not other_digits(word, "")]
-    return other_words(text)
-
-
-def shape_of(text, value):
-    """What two texts have in common that may stand for each other."""
-    return type(value), text[0], text.count("\n"), len(re.findall(r"\w+", text)), bool(re.search(r"[^\w\s'\"]", text))
-
-
-def other_digits(text, before):
-    """The text with another last significant digit: round numbers stay as round as they are."""
-    plain = without_escapes(text)
-    numbers = list(re.finditer(r"[0-9]+", plain))
-    if not numbers:
-        return []
-    last = ([one for one in numbers if one.group().strip("0")] or numbers)[-1]
-    at = last.start() + max(len(last.group().rstrip("0")) - 1, 0)
-    ahead = (before + text[:at])[-1:]
-    alone = len(numbers) == len(last.group()) == 1 and ahead not in ("-", ".")
-    digits = "0123456789" if alone else "123456789"  # nobody writes -0 or .0
-    made = [text[:at] + digit + text[at + 1 :] for digit in digits if text[at] in digits and digit != text[at]]
-    return [one for one in made if blanks(without_escapes(one)) == blanks(plain)]  # no new escape sequence
-
-
-def blanks(plain):
-    return [letter == "\0" for letter in plain]
-
-
-def other_words(text):
-    """The text with up to three neighbouring words in another order; of a single word, its letters."""
-    plain = without_escapes(text)
-    for unit in (r"[^\W\d_]+", r"[^\W\d_]"):
-        found = list(re.finditer(unit, plain))
-        size = min(3, len(found))
-        for start in SECRET.sample(range(len(found) - size + 1), len(found) - size + 1) if size > 1 else ():
-            window = found[start : start + size]
-            words = [one.group() for one in window]
-            orders = sorted(set(itertools.permutations(words)) - {tuple(words)})
-            if orders:
-                return [with_words(text, window, order) for order in orders]
-    return []
-
-
-def with_words(text, window, words):
-    around = [text[a.end() : b.start()] for a, b in zip(window, window[1:])] + [text[window[-1].end() :]]
-    return text[: window[0].start()] + "".join(word + gap for word, gap in zip(words, around))
-
-
-def without_escapes(text):
-    """The text with its escape sequences, and the letters before its quote, blanked; every place stays."""
-    blank = lambda match: "\0" * len(match.group())
-    return re.sub(r"^[A-Za-z]+(?=['\"])|\\(?:x..|u....|U.{8}|N\{[^}]*\}|[0-7]{1,3}|.)", blank, text)
-
-
-def is_literal(text, kind):
-    try:
-        return type(ast.literal_eval("(" + text + ")")) is kind
-    except (ValueError, SyntaxError):
-        return False
 
 
 def inverted(statement, lines):
@@ -681,31 +451,6 @@ def inverted_assert(test, lines):
 
 def parenthesised(text):
     return "(" + text + ")"
-
-
-def span_of(node):
-    return (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
-
-
-def text_between(span, lines):
-    """Text of a span as it stands; columns are in UTF-8 bytes."""
-    (first, start), (last, end) = span
-    if first == last:
-        return lines[first - 1].encode("utf-8")[start:end].decode("utf-8")
-    head = lines[first - 1].encode("utf-8")[start:].decode("utf-8")
-    tail = lines[last - 1].encode("utf-8")[:end].decode("utf-8")
-    return "\n".join([head, *lines[first : last - 1], tail])
-
-
-def source_of(node, lines):
-    return text_between(span_of(node), lines)
-
-
-def replace_span(lines, edit):
-    ((first, column), (last, until)), text = edit
-    head = lines[first - 1].encode("utf-8")[:column].decode("utf-8")
-    tail = lines[last - 1].encode("utf-8")[until:].decode("utf-8")
-    return lines[: first - 1] + (head + text + tail).split("\n") + lines[last:]
 
 
 def plainly_failing(test, file):

@@ -20,7 +20,7 @@ import type { InstallFailure, PlacedBase } from './install.ts';
 import type { PinnedFacts, PinnedFactsOf } from './pinnedFacts.ts';
 import { workspaceKey } from './preparedWorkspaces.ts';
 import type { PreparedWorkspaces } from './preparedWorkspaces.ts';
-import { RUNNER_FILES, deletionsFile, poolScript } from './runScripts.ts';
+import { deletionsFile, poolScript } from './runScripts.ts';
 import { configFile, runTests, silentFiles } from './runTests.ts';
 import type { TestsResult } from './runTests.ts';
 import { changeTar, joinTars } from './trees.ts';
@@ -189,7 +189,7 @@ async function overlayTar(workspace: Workspace): Promise<Buffer> {
   return changeTar(workspace.overlay, [
     configFile(workspace.config),
     deletionsFile(workspace.overlay),
-    { path: RUNNER_FILES.canaries, content: await canaryScript() },
+    ...(await canaryScript()),
   ]);
 }
 

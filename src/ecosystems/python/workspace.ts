@@ -6,6 +6,7 @@ import { isProtected, isTestModule } from '../../domain/split.ts';
 import type { Candidate, EnvironmentSpec } from '../../domain/types.ts';
 import type { PlantedCanary, RunPlan } from '../../domain/runs.ts';
 import type { Mirror } from '../../sources/types.ts';
+import { SANDBOX_PATHS } from '../../sandbox/types.ts';
 import type { ArtefactStore } from '../../store/types.ts';
 import { patternsIn } from '../../sources/pythonFiles.ts';
 import { PACKAGING_FILES, touchesPackaging } from './packaging.ts';
@@ -77,8 +78,14 @@ export async function prepareWorkspace(
   };
 }
 
-/** Source of the script that makes canary pools; it runs inside the sandbox. */
-export const canaryScript = async (): Promise<Buffer> => readFile(new URL('./canaries.py', import.meta.url));
+/** The script that makes canary pools, and its modules; it runs inside the sandbox. */
+export const canaryScript = async (): Promise<{ readonly path: string; readonly content: Buffer }[]> =>
+  Promise.all(
+    ['canaries.py', 'expectations.py', 'literals.py', 'spans.py'].map(async (name) => ({
+      path: `${SANDBOX_PATHS.runner}/${name}`,
+      content: await readFile(new URL(name, import.meta.url)),
+    })),
+  );
 
 /** The project's own patterns of test modules, where it sets them. */
 function pythonFilesOf(configTexts: ReadonlyMap<string, string>): readonly string[] | null {

@@ -225,8 +225,7 @@ beforeAll(async () => {
     at('test_forms.py', FORMS_OF_EXPECTING),
     ...forms,
   ];
-  const script = { path: '/repoforge/canaries.py', content: await canaryScript() };
-  await sandbox.putTree(await changeTar({ files, deleted: [] }, [script]), '/');
+  await sandbox.putTree(await changeTar({ files, deleted: [] }, await canaryScript()), '/');
   pool = await canariesOf(['test_calc.py', 'test_methods.py', 'test_forms.py', 'absent.py']);
 }, 120_000);
 afterAll(async () => installation?.cleanup(), 60_000);
