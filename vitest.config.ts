@@ -7,7 +7,7 @@ const seconds = (count: number): number => count * 1_000;
  * each is its own, and the heavy ones do not slow the timing-sensitive ones.
  */
 const layer = (
-  name: 'pure' | 'temporal' | 'docker' | 'browser',
+  name: 'pure' | 'temporal' | 'docker' | 'browser' | 'rl',
   groupOrder: number,
   timeouts: { readonly testTimeout: number; readonly hookTimeout: number },
 ) => ({
@@ -15,9 +15,10 @@ const layer = (
   test: {
     name,
     include: name === 'pure' ? ['test/**/*.test.ts'] : [`test/**/*.${name}.test.ts`],
-    exclude: name === 'pure' ? ['test/**/*.{temporal,docker,browser}.test.ts'] : [],
+    exclude: name === 'pure' ? ['test/**/*.{temporal,docker,browser,rl}.test.ts'] : [],
     globalSetup: ['test/globalSetup.ts'],
     sequence: { groupOrder },
+    ...(name === 'rl' ? { maxWorkers: 1 } : {}), // all its files share one vLLM server, and change what it serves
     ...timeouts,
   },
 });
@@ -35,6 +36,8 @@ export default defineConfig({
       // the first one of a fresh machine fills the package cache
       layer('docker', 2, { testTimeout: seconds(240), hookTimeout: seconds(300) }),
       layer('browser', 3, { testTimeout: seconds(60), hookTimeout: seconds(60) }),
+      // the first one waits for the server, which takes a minute on two idle cores
+      layer('rl', 4, { testTimeout: seconds(400), hookTimeout: seconds(660) }),
     ],
   },
 });

@@ -10,6 +10,7 @@ import { benchMining } from './mining.ts';
 import { benchOrchestration } from './orchestration.ts';
 import type { ServerKind } from './peer/temporalServer.ts';
 import { reportJson, reportText, type BenchReport } from './report.ts';
+import { benchRl } from './rl.ts';
 import { benchStorage } from './storage.ts';
 import { sampled } from './support.ts';
 import { benchValidation } from './validation.ts';
@@ -24,6 +25,7 @@ interface BenchOptions extends GlobalOptions {
   readonly repo: readonly string[];
   readonly server: ServerKind | 'both';
   readonly instances: number;
+  readonly steps: number;
 }
 
 type Bench = (deps: Dependencies, rows: Rows, options: BenchOptions) => Promise<BenchReport>;
@@ -55,6 +57,8 @@ const WITHOUT_CAMPAIGN: Readonly<Record<string, OwnBench>> = {
       instances,
       say,
     }),
+  rl: (deps, { server, steps }, say) =>
+    benchRl(deps, { server: server === 'both' ? 'postgres' : server, steps, say }),
 };
 
 const NAMES = [...Object.keys(BENCHES), ...Object.keys(WITHOUT_CAMPAIGN)].toSorted().join(', ');
@@ -85,11 +89,12 @@ async function main(): Promise<void> {
       [],
     )
     .addOption(
-      new Option('--server <kind>', 'orchestration: what the Temporal server keeps its data in')
+      new Option('--server <kind>', 'orchestration, rl: what the Temporal server keeps its data in')
         .choices(['sqlite', 'postgres', 'both'])
         .default('postgres'),
     )
     .option('--instances <n>', 'orchestration: instances of the campaign', positive, 10_000)
+    .option('--steps <n>', 'rl: steps that are measured of each run', positive, 10)
     .option('--state <dir>', 'state directory')
     .option('--json', 'one JSON document on stdout')
     .exitOverride()

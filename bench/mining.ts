@@ -132,7 +132,11 @@ async function candidateMs(deps: Dependencies, scratch: string, clone: string): 
     limits: { maxSourceFiles, maxPatchBytes, since: null, until: null, maxCandidates: CANDIDATES },
     log: deps.log,
   });
-  const context = { heartbeat: () => undefined, signal: new AbortController().signal };
+  const context = {
+    owner: { installation: 'bench', host: 'bench' },
+    heartbeat: () => undefined,
+    signal: new AbortController().signal,
+  };
   await source.minePage(null, 0, context); // fetches the mirror; its time is the network's, as a rule
   let entries = 0;
   let cursor: string | null = null;

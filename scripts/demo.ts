@@ -1,14 +1,13 @@
 // `npm run demo`: the main job on real input. A campaign over the release history of real packages from the package index,
 // to published, validated, labelled instances with a dataset and an HTML report.
-import { parseArgs } from 'node:util';
 import { DEFAULT_RUN_LIMITS } from '../src/domain/runs.ts';
 import { runCampaign } from '../src/cli/campaigns.ts';
-import { withSession } from '../src/cli/context.ts';
-import { reportFailure } from '../src/cli/failure.ts';
-import { UsageError, createOutput } from '../src/cli/output.ts';
+import { UsageError } from '../src/cli/output.ts';
 import type { Output } from '../src/cli/output.ts';
 import { campaignSummary, summaryText } from '../src/cli/summary.ts';
 import type { Session } from '../src/setup/session.ts';
+import { listed, parseOptions, runScript } from './script.ts';
+import type { ScriptOptions } from './script.ts';
 
 const DEFAULT_PACKAGES = 'cachetools,humanize,sqlparse,more-itertools,boltons';
 const RUNTIME = '3.11'; // one base image keeps the first set-up short; a campaign file can name more
@@ -17,46 +16,24 @@ const SPARE_PER_PACKAGE = 2; // a package whose releases yield nothing is made u
 
 const USAGE = 'Usage: npm run demo -- [--packages a,b,c,d] [--instances N] [--json] [--state DIR]';
 
-interface Options {
+interface Options extends ScriptOptions {
   readonly packages: readonly string[];
   readonly instances: number;
-  readonly json: boolean;
-  readonly state: string | undefined;
 }
 
-try {
-  const options = readOptions();
-  const output = createOutput({ json: options.json });
-  await withSession(
-    { json: options.json, ...(options.state === undefined ? {} : { state: options.state }) },
-    output,
-    (session) => demo(session, output, options),
-    { docker: true },
-  );
-} catch (error) {
-  reportFailure(error, 'demo', process.argv.includes('--json'));
-}
+await runScript('demo', readOptions, demo);
 
 function readOptions(): Options {
-  let values;
-  try {
-    ({ values } = parseArgs({
-      options: {
-        packages: { type: 'string', default: DEFAULT_PACKAGES },
-        instances: { type: 'string', default: String(PUBLISHED_GOAL) },
-        json: { type: 'boolean', default: false },
-        state: { type: 'string' },
-      },
-    }));
-  } catch (error) {
-    throw new UsageError(
-      `${error instanceof Error ? error.message.split('. ')[0] : String(error)}. ${USAGE}`,
-    );
-  }
-  const packages = values.packages
-    .split(',')
-    .map((name) => name.trim())
-    .filter(Boolean);
+  const values = parseOptions(
+    {
+      packages: { type: 'string', default: DEFAULT_PACKAGES },
+      instances: { type: 'string', default: String(PUBLISHED_GOAL) },
+      json: { type: 'boolean', default: false },
+      state: { type: 'string' },
+    },
+    USAGE,
+  );
+  const packages = listed(values.packages);
   const instances = Number(values.instances);
   if (packages.length === 0 || !Number.isInteger(instances) || instances < 1) throw new UsageError(USAGE);
   return { packages, instances, json: values.json, state: values.state };

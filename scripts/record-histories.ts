@@ -20,11 +20,13 @@ import { DEFAULT_CAMPAIGN_OPTIONS } from '../src/domain/campaign.ts';
 import { QUEUE_ROLES, SEARCH_ATTRIBUTES, scopedWorkflowId, taskQueue } from '../src/domain/messages.ts';
 import type { CampaignInput } from '../src/domain/campaign.ts';
 import type { EvaluationInput, JanitorInput } from '../src/domain/messages.ts';
+import type { RolloutsInput } from '../src/domain/rl/rollouts.ts';
 import { defaultCacheDir } from '../src/setup/state.ts';
 import { findTemporalBinary } from '../src/setup/temporalBinary.ts';
 import { bundleWorkflows } from '../src/workers/bundle.ts';
 import { startWorkers } from '../src/workers/main.ts';
 import { ensureSearchAttributes } from '../src/setup/temporalConnection.ts';
+import { stubRollout } from '../test/support/rolloutStubs.ts';
 import { createStubs, fakeRef } from '../test/support/stubs.ts';
 import type { StubPlan } from '../test/support/stubs.ts';
 
@@ -182,6 +184,61 @@ await withWorkers(janitors, drifting, async () => {
   });
   await handle.result();
   await save('janitor-finds-drift', id);
+});
+
+const playing = 'histories-rollouts';
+let lost = 0;
+const losing: StubPlan = {
+  candidates: {},
+  before: ({ activity, request }) => {
+    if (activity === 'actOnTurn' && request['turn'] === 1 && (lost += 1) === 1)
+      throw ApplicationFailure.create({ message: 'the container is gone', type: FAILURE_TYPES.infra });
+  },
+};
+await withWorkers(playing, losing, async () => {
+  const coder = scopedWorkflowId(playing, workflowIds.rollout('run', 'p0', 1));
+  const selector = scopedWorkflowId(playing, workflowIds.rollout('run', 'g000002', null));
+  const input: RolloutsInput = {
+    run: 'run',
+    queuePrefix: playing,
+    manifest: fakeRef('manifest'),
+    servers: [],
+    totals: { play: 3, select: 1 },
+    width: 1,
+    pageSize: 2,
+  };
+  const id = scopedWorkflowId(playing, workflowIds.rollouts('run'));
+  const handle = await env.client.workflow.start('rollouts', {
+    workflowId: id,
+    taskQueue: taskQueue(playing, 'control'),
+    args: [input],
+  });
+  await handle.result();
+  await save('rollouts-first-page', id, handle.firstExecutionRunId);
+  await save('rollouts-selects-and-reports', id);
+  await save('rollout-opens-a-lost-workspace-again', coder);
+  const group = {
+    ...stubRollout(playing),
+    group: 'g000002',
+    agent: 'selector',
+    members: [0, 1, 2, 3],
+    parent: 'nobody',
+  } as const;
+  const one = await env.client.workflow.start('rollout', {
+    workflowId: selector,
+    taskQueue: taskQueue(playing, 'control'),
+    args: [group],
+  });
+  await one.result();
+  await save('rollout-selector-tells-its-parent', selector);
+  const short = { ...group, agent: 'coder', members: [3], budget: { ...group.budget, maxTurns: 1 } } as const;
+  const bounded = await env.client.workflow.start('rollout', {
+    workflowId: scopedWorkflowId(playing, workflowIds.rollout('run', 'g000003', 3)),
+    taskQueue: taskQueue(playing, 'control'),
+    args: [short],
+  });
+  await bounded.result();
+  await save('rollout-ends-by-its-turns', bounded.workflowId);
 });
 
 await env.teardown();

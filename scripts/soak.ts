@@ -3,12 +3,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { DEFAULT_RUN_LIMITS } from '../src/domain/runs.ts';
 import { reportFailure } from '../src/cli/failure.ts';
 import { UsageError, createOutput, table } from '../src/cli/output.ts';
 import type { CampaignRequest } from '../src/client/campaigns.ts';
 import { makeTinyRepository } from '../test/e2e/tinyProject.ts';
+import { parseOptions } from './script.ts';
 import type { QueueReport } from './soak/queue.ts';
 import { queueSoak } from './soak/queueSoak.ts';
 import { createRandom, planFaults } from './soak/faults.ts';
@@ -74,29 +74,24 @@ interface Options {
 }
 
 function readOptions(): Options {
-  try {
-    const { values } = parseArgs({
-      options: {
-        faults: { type: 'string', default: '20' },
-        evaluations: { type: 'string', default: '0' },
-        seed: { type: 'string', default: String(Date.now() % 1_000_000) },
-        state: { type: 'string' },
-        json: { type: 'boolean', default: false },
-      },
-    });
-    const numbers = {
-      faults: Number(values.faults),
-      evaluations: Number(values.evaluations),
-      seed: Number(values.seed),
-    };
-    if (!Object.values(numbers).every((value) => Number.isSafeInteger(value) && value >= 0))
-      throw new Error('--faults, --evaluations and --seed are whole numbers');
-    return { ...numbers, state: values.state };
-  } catch (error) {
-    throw new UsageError(
-      `${error instanceof Error ? error.message.split('. ')[0] : String(error)}. ${USAGE}`,
-    );
-  }
+  const { state, ...values } = parseOptions(
+    {
+      faults: { type: 'string', default: '20' },
+      evaluations: { type: 'string', default: '0' },
+      seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+      state: { type: 'string' },
+      json: { type: 'boolean', default: false },
+    },
+    USAGE,
+  );
+  const numbers = {
+    faults: Number(values.faults),
+    evaluations: Number(values.evaluations),
+    seed: Number(values.seed),
+  };
+  if (!Object.values(numbers).every((value) => Number.isSafeInteger(value) && value >= 0))
+    throw new UsageError(`--faults, --evaluations and --seed are whole numbers. ${USAGE}`);
+  return { ...numbers, state };
 }
 
 /** A project of a few tests, so that the queue and not the tests are what takes time. */

@@ -6,11 +6,12 @@ import { createBaseImages } from '../src/sandbox/baseImages.ts';
 import { connectDocker } from '../src/sandbox/docker.ts';
 import { ensureDocker } from '../src/setup/docker.ts';
 import { discoverInstaller } from '../src/setup/installer.ts';
+import { ensurePythonEnvironment } from '../src/setup/pythonEnvironments.ts';
 import { defaultCacheDir } from '../src/setup/state.ts';
 import { findTemporalBinary } from '../src/setup/temporalBinary.ts';
 import { testImage } from '../test/support/testImage.ts';
 
-export const LAYERS = ['pure', 'temporal', 'docker', 'browser'] as const;
+export const LAYERS = ['pure', 'temporal', 'docker', 'browser', 'rl'] as const;
 export type Layer = (typeof LAYERS)[number];
 
 /** A layer that this machine cannot run, and why. */
@@ -36,11 +37,16 @@ export async function prepare(layers: readonly Layer[]): Promise<readonly Missin
     const failed = await step(what, work);
     if (failed !== null) missing.push(...needed.map((layer) => ({ layer, reason: failed })));
   };
-  if (wants('docker')) {
-    await attempt('Docker', ['docker'], docker);
-    if (!missing.some(({ layer }) => layer === 'docker')) await attempt('Base image', ['docker'], baseImage);
+  if (wants('docker', 'rl')) {
+    await attempt('Docker', ['docker', 'rl'], docker);
+    if (missing.length === 0) await attempt('Base image', ['docker', 'rl'], baseImage);
   }
-  if (wants('temporal', 'docker')) await attempt('Temporal CLI', ['temporal', 'docker'], temporalCli);
+  if (wants('temporal', 'docker', 'rl'))
+    await attempt('Temporal CLI', ['temporal', 'docker', 'rl'], temporalCli);
+  if (wants('rl')) {
+    for (const name of ['trainer', 'vllm'] as const)
+      await attempt(`Python environment "${name}"`, ['rl'], () => pythonEnvironment(name));
+  }
   if (wants('browser')) await attempt('Chromium', ['browser'], chromium);
   return missing;
 }
@@ -77,6 +83,15 @@ async function baseImage(): Promise<string> {
 async function temporalCli(): Promise<string> {
   const { path, how } = await findTemporalBinary({ cacheDir: defaultCacheDir(), say });
   return `${path} (${how})`;
+}
+
+async function pythonEnvironment(name: 'trainer' | 'vllm'): Promise<string> {
+  const settings = {
+    cacheDir: defaultCacheDir(),
+    trainerPython: process.env['REPOFORGE_TRAINER_PYTHON'] ?? null,
+    vllmPython: process.env['REPOFORGE_VLLM_PYTHON'] ?? null,
+  };
+  return (await ensurePythonEnvironment(name, { settings, say })).python;
 }
 
 async function chromium(): Promise<string> {

@@ -32,6 +32,17 @@ export type {
   EvaluationStatus,
   StartedEvaluation,
 } from './client/evaluations.ts';
+export {
+  pauseRollouts,
+  resizeRollouts,
+  resumeRollouts,
+  rolloutsStatus,
+  startRollouts,
+  stopRollouts,
+  waitForRollouts,
+} from './client/rollouts.ts';
+export type { RolloutsRequest, RolloutsStatus, StartedRollouts } from './client/rollouts.ts';
+export type { RolloutsProgress, RolloutsSummary } from './domain/rl/rollouts.ts';
 export type { CampaignOptions, CampaignProgress, CampaignResult } from './domain/campaign.ts';
 export type { EvaluationProgress, EvaluationSummary } from './domain/messages.ts';
 export type { SourceSpec } from './domain/sourceSpec.ts';

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { QUEUE_ROLES } from '../src/domain/messages.ts';
@@ -16,6 +17,12 @@ interface Service {
   readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>;
   readonly healthcheck?: { readonly test: readonly string[] };
   readonly ports?: readonly string[];
+  readonly profiles?: readonly string[];
+  readonly deploy?: {
+    readonly resources: {
+      readonly reservations: { readonly devices: readonly { readonly device_ids: readonly string[] }[] };
+    };
+  };
 }
 
 const compose = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: true }) as {
@@ -65,6 +72,26 @@ describe('the production compose file', () => {
       expect(compose.services[name]?.healthcheck, name).toBeDefined();
   });
 
+  it('gives trainer and vLLM the state directory at the path that workers name, a GPU each, and no port of the host', () => {
+    const rl = ['trainer', 'vllm'].map((name) => compose.services[name]);
+    for (const service of rl) {
+      expect(service?.profiles).toEqual(['rl']);
+      expect(service?.ports).toBeUndefined();
+      const [state] = (service?.volumes ?? []).filter((volume) => typeof volume === 'object');
+      expect(state?.target).toBe(workers[0]?.[1].environment?.['REPOFORGE_STATE']);
+      expect(state?.source).toBe(state?.target);
+      expect(service?.healthcheck).toBeDefined();
+    }
+    const devices = rl.map((service) => service?.deploy?.resources.reservations.devices[0]?.device_ids[0]);
+    expect(new Set(devices).size).toBe(2);
+  });
+
+  it('starts vLLM with what the policy client needs', () => {
+    const { environment, command } = compose.services['vllm'] ?? {};
+    expect(environment).toMatchObject({ VLLM_SERVER_DEV_MODE: '1', VLLM_ALLOW_RUNTIME_LORA_UPDATING: '1' });
+    expect(command).toEqual(expect.arrayContaining(['--enable-lora', '--logprobs-mode=processed_logprobs']));
+  });
+
   it('opens ports on the loopback only', () => {
     const ports = Object.values(compose.services).flatMap((service) => service.ports ?? []);
     expect(ports).toHaveLength(3);
@@ -103,12 +130,12 @@ describe('the production compose file', () => {
   });
 });
 
-describe('the Dockerfile', () => {
+describe.each(['.', 'trainer'])('the Dockerfile in %s', (folder) => {
   it('copies only what exists', () => {
-    const copied = [...readFileSync('Dockerfile', 'utf8').matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(
-      (match) => (match[1] ?? '').split(' '),
-    );
-    expect(copied.length).toBeGreaterThan(5);
-    for (const path of copied) expect(existsSync(path), path).toBe(true);
+    const copied = [
+      ...readFileSync(join(folder, 'Dockerfile'), 'utf8').matchAll(/^COPY (?!--from)(.+) \S+$/gm),
+    ].flatMap((match) => (match[1] ?? '').split(' '));
+    expect(copied.length).toBeGreaterThan(1);
+    for (const path of copied) expect(existsSync(join(folder, path)), path).toBe(true);
   });
 });

@@ -6,11 +6,13 @@ import { join, resolve } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import type { TestProject } from 'vitest/node';
 import { mountsOf, processesOf } from '../scripts/soak/daemon.ts';
+import { sweepVllm } from '../src/policy/process.ts';
 import { connectDocker } from '../src/sandbox/docker.ts';
 import { endProcess, identify, isRunning } from '../src/setup/processes.ts';
 import { defaultCacheDir } from '../src/setup/state.ts';
 import { findTemporalBinary } from '../src/setup/temporalBinary.ts';
 import { listServers, startOrAdoptServer } from '../src/setup/temporalProcess.ts';
+import { openVllmStarter } from './support/vllmStarter.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -18,6 +20,8 @@ declare module 'vitest' {
     runDir: string;
     /** The run's embedded Temporal server; null in the pure layer. */
     temporal: { readonly address: string; readonly namespace: string; readonly binary: string } | null;
+    /** Address that starts the layer `rl`'s vLLM server and says where it is; null in the other layers. */
+    vllmStarter: string | null;
     /** File with the workflow bundle, or null where there are no workflows yet. */
     workflowBundle: string | null;
   }
@@ -40,13 +44,16 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const shared = await (holder[sharedKey] ??= openRun());
   shared.users += 1;
   project.provide('runDir', shared.runDir);
-  const needsTemporal = project.name === 'temporal' || project.name === 'docker';
+  const needsTemporal = ['temporal', 'docker', 'rl'].includes(project.name);
   project.provide(
     'temporal',
     needsTemporal ? await (shared.temporal ??= startTemporal(shared.runDir)) : null,
   );
   project.provide('workflowBundle', needsTemporal ? await (shared.bundle ??= bundle(shared.runDir)) : null);
+  const starter = project.name === 'rl' ? await openVllmStarter(shared.runDir) : null;
+  project.provide('vllmStarter', starter?.url ?? null);
   return async () => {
+    await starter?.close();
     shared.users -= 1;
     if (shared.users > 0) return;
     holder[sharedKey] = undefined;
@@ -122,6 +129,7 @@ async function sweepLeftovers(): Promise<void> {
 
 async function closeRun(runDir: string): Promise<void> {
   await Promise.all(serversOf(runDir).map((server) => endProcess(server, 5_000)));
+  sweepVllm(join(runDir, 'vllm'));
   // a soak's daemon and a small disk outlive a runner that was killed
   for (const { pid, command } of processesOf(runDir))
     if (/^\S*(?:dockerd|containerd)/.test(command)) process.kill(pid, 'SIGKILL');

@@ -1,3 +1,4 @@
+import { bugStatement } from '../domain/bugStatement.ts';
 import { proveCanaries } from '../domain/canaries.ts';
 import { drawCanaries, plantWholePool } from '../domain/canaryPlanting.ts';
 import { decideFinal } from '../domain/finalValidation.ts';
@@ -32,6 +33,8 @@ export interface InstanceLists extends Omit<Acceptance, 'kind' | 'forgeryOdds'> 
   readonly provenCanaries: ArtefactRef | null;
   /** See `forgeryOdds`; absent in lists of earlier versions. */
   readonly forgeryOdds?: number;
+  /** Text artefact, made of the failing tests: a bug made by rule has no words of its own. */
+  readonly problemStatement?: ArtefactRef;
 }
 
 type Decisions = Pick<
@@ -145,11 +148,14 @@ export function createDecisionActivities(deps: DecisionDeps): Decisions {
         });
         if (final.kind === 'reject') return { ok: false, rejection: final.rejection, tryNextCutoff: false };
         const { kind: _kind, ...accepted } = final;
+        const candidate = await store.getJson<Candidate>(request.candidate);
+        const statement = candidate.source === 'mutate' ? statementOf(candidate, accepted, befores) : null;
         const lists: InstanceLists = {
           ...accepted,
           optionsLeftOut: optionsLeftOut(afters[0]?.note ?? ''),
           provenCanaries: request.proven,
           forgeryOdds: final.forgeryOdds,
+          ...(statement === null ? {} : { problemStatement: await store.put(statement) }),
         };
         return {
           ok: true,
@@ -177,9 +183,18 @@ async function firstDecision(
     before,
     after,
     candidateTestFiles: candidate.testFiles,
-    versions: { base: candidate.baseVersion ?? '', head: candidate.version },
+    ...(candidate.source === 'mutate'
+      ? { versions: { base: '', head: '' }, mustLeavePassing: true } // a bug changes no version
+      : { versions: { base: candidate.baseVersion ?? '', head: candidate.version } }),
   });
 }
+
+const statementOf = (
+  { provenance, repo }: Candidate,
+  { FAIL_TO_PASS }: Pick<Acceptance, 'FAIL_TO_PASS'>,
+  befores: readonly RunRecord[],
+): string =>
+  bugStatement({ subject: String(provenance['subject'] ?? repo), failToPass: FAIL_TO_PASS, befores });
 
 /** Uniform in [0, 1), not to be guessed by the code under test. */
 function secretRandom(): number {

@@ -2,8 +2,9 @@ import { Context } from '@temporalio/activity';
 import type { Evidence } from '../domain/evidence.ts';
 import type { InstanceResult } from '../domain/messages.ts';
 import { recordNames } from '../domain/records.ts';
-import type { Labels } from '../domain/types.ts';
+import type { ArtefactRef, Labels } from '../domain/types.ts';
 import { composeRow } from '../store/instanceRow.ts';
+import type { RowParts } from '../store/instanceRow.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import type { InstanceLists } from './decisions.ts';
 import type { ControlActivities } from './types.ts';
@@ -40,6 +41,7 @@ export function createPublishActivities(
         },
         scope: await deps.store.getJson<readonly string[]>(request.scope),
         limits: request.limits,
+        ...statementOf(request.problemStatement, lists.problemStatement, labels),
         // absent in lists that an earlier version recorded
         ...(lists.optionsLeftOut === undefined ? {} : { optionsLeftOut: lists.optionsLeftOut }),
         labels,
@@ -72,6 +74,17 @@ export function createPublishActivities(
     recordRejection: ({ campaign, instanceId, rejection, at, containerRuns }) =>
       end(campaign, instanceId, { outcome: 'rejected', rejection, stage: at, containerRuns }),
   };
+}
+
+/** A model's words before the template's before the candidate's. */
+function statementOf(
+  written: ArtefactRef | undefined,
+  template: ArtefactRef | undefined,
+  { labeler }: Labels,
+): Pick<RowParts, 'problemStatement'> {
+  if (written !== undefined)
+    return { problemStatement: { text: written, from: `failing tests, written by ${labeler}` } };
+  return template === undefined ? {} : { problemStatement: { text: template } };
 }
 
 /** The order in which a reader wants them; they end in any order. */

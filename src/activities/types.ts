@@ -228,13 +228,16 @@ export interface PublishRequest extends StageOf {
   readonly scope: ArtefactRef;
   readonly lists: ArtefactRef;
   readonly labels: ArtefactRef;
+  readonly problemStatement?: ArtefactRef;
   readonly runs: Readonly<Record<string, RunSummary>>;
   readonly containerRuns: number;
 }
 
 /** On the `llm` queue. */
 export interface LlmActivities {
-  labelInstance(
-    request: StageOf & { readonly lists: ArtefactRef },
-  ): Promise<{ readonly labels: ArtefactRef }>;
+  labelInstance(request: StageOf & { readonly lists: ArtefactRef }): Promise<{
+    readonly labels: ArtefactRef;
+    /** Text artefact: a model's words for a bug that was made by rule. */
+    readonly problemStatement?: ArtefactRef;
+  }>;
 }

@@ -1,12 +1,10 @@
 import leven from 'leven';
-import { LineCounter, isMap, isNode, isPair, isScalar, parseDocument, type Document } from 'yaml';
 import { z } from 'zod';
 import { nameProblem } from '../domain/ids.ts';
-
-/** A mistake in a campaign file: one sentence, with `file:line:column` of what to mend. */
-export class CampaignFileError extends Error {
-  override readonly name = 'CampaignFileError';
-}
+import { MUTATION_KINDS } from '../domain/mutation.ts';
+import { mutationTarget } from '../domain/sourceSpec.ts';
+import { parseYamlFile, unknownKey, whereOf } from './yamlFile.ts';
+import type { Issue } from './yamlFile.ts';
 
 const day = z
   .union([z.iso.date(), z.iso.datetime({ offset: true })])
@@ -24,17 +22,30 @@ const sourceLimits = {
   max_instances: count.optional(),
 };
 
+const repository = z.string().regex(/^[^/\s]+\/[^/\s]+$/, 'expected owner/name');
+const mutated = z
+  .string()
+  .refine(
+    (text) => mutationTarget(text) !== null,
+    'expected a package, package==version, or a clone with a / in it',
+  );
+
 const source = z.union([
   z.strictObject({ pypi: packageName, ...sourceLimits }),
   z.strictObject({
     git: z.string().min(1),
-    name: z
-      .string()
-      .regex(/^[^/\s]+\/[^/\s]+$/, 'expected owner/name')
-      .optional(),
+    name: repository.optional(),
     ...sourceLimits,
   }),
-  z.strictObject({ github: z.string().regex(/^[^/\s]+\/[^/\s]+$/, 'expected owner/name'), ...sourceLimits }),
+  z.strictObject({ github: repository, ...sourceLimits }),
+  z.strictObject({
+    /** One package or clone, or several, each with these limits. */
+    mutate: z.preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(mutated).min(1)),
+    name: repository.optional(),
+    seed: z.int().nonnegative().optional(),
+    kinds: z.array(z.enum(MUTATION_KINDS)).min(1).optional(),
+    ...sourceLimits,
+  }),
 ]);
 
 const campaign = z.strictObject({
@@ -73,28 +84,13 @@ export type CampaignFile = z.output<typeof campaign>;
 
 /**
  * Parses and checks a campaign file.
- * @throws CampaignFileError naming the file, line and column of the first mistake.
+ * @throws YamlFileError naming the file, line and column of the first mistake.
  */
-export function parseCampaignFile(text: string, file: string): CampaignFile {
-  const lineCounter = new LineCounter();
-  const document = parseDocument(text, { lineCounter });
-  const at = (offset: number | undefined): string => {
-    const position = lineCounter.linePos(offset ?? 0);
-    return `${file}:${position.line}:${position.col}`;
-  };
-  const broken = document.errors[0];
-  if (broken !== undefined)
-    throw new CampaignFileError(`${at(broken.pos[0])}: not valid YAML: ${broken.message.split('\n')[0]}`);
-  const parsed = campaign.safeParse(document.toJS());
-  if (parsed.success) return parsed.data;
-  const issue = mostTelling(parsed.error.issues);
-  throw new CampaignFileError(`${at(offsetOf(document, issue))}: ${explain(issue)}`);
-}
+export const parseCampaignFile = (text: string, file: string): CampaignFile =>
+  parseYamlFile(text, file, { schema: campaign, mostTelling, explainKey });
 
-type Issue = z.core.$ZodIssue;
-
-const SOURCE_KINDS = ['pypi', 'git', 'github'];
-const ONE_KIND = 'a source needs exactly one of the keys pypi, git or github';
+const SOURCE_KINDS = ['pypi', 'git', 'github', 'mutate'];
+const ONE_KIND = 'a source needs exactly one of the keys pypi, git, github or mutate';
 
 /** Inside a union, the branch whose distinguishing key is present says what is wrong. */
 function mostTelling(issues: readonly Issue[]): Issue {
@@ -126,39 +122,13 @@ function misspeltKind(branches: readonly (readonly Issue[])[]): Issue | undefine
   return keys.length === 0 ? undefined : { ...unknown, keys };
 }
 
-function explain(issue: Issue): string {
-  const where = issue.path.length === 0 ? 'the file' : `"${issue.path.join('.')}"`;
-  if (issue.code === 'unrecognized_keys') {
-    const key = issue.keys[0] ?? '';
-    const known = knownKeys(issue.path);
-    if (known.includes(key)) return `${where}: ${ONE_KIND}`;
-    const nearest = known.toSorted((a, b) => leven(key, a) - leven(key, b))[0];
-    const hint =
-      nearest !== undefined && leven(key, nearest) <= 3
-        ? `did you mean "${nearest}"?`
-        : `known keys: ${known.join(', ')}.`;
-    return `unknown key "${key}"; ${hint}`;
-  }
-  if (issue.code === 'invalid_type' && issue.message.includes('undefined')) return `${where} is missing`;
-  return `${where}: ${issue.message}`;
+function explainKey(key: string, path: readonly PropertyKey[]): string {
+  const known = knownKeys(path);
+  return known.includes(key) ? `${whereOf(path)}: ${ONE_KIND}` : unknownKey(key, known);
 }
 
 function knownKeys(path: readonly PropertyKey[]): readonly string[] {
   if (path.length === 0) return Object.keys(campaign.shape);
   if (path[0] === 'limits') return ['timeout_seconds', 'memory_megabytes', 'cpus', 'pids'];
-  return [...SOURCE_KINDS, 'name', ...Object.keys(sourceLimits)];
-}
-
-/** Offset of the key an issue is about; of the deepest node on its path otherwise. */
-function offsetOf(document: Document, issue: Issue): number | undefined {
-  const parent = document.getIn(issue.path, true);
-  if (issue.code === 'unrecognized_keys' && isMap(parent))
-    for (const pair of parent.items)
-      if (isPair(pair) && isScalar(pair.key) && issue.keys.includes(String(pair.key.value)))
-        return pair.key.range?.[0];
-  for (let length = issue.path.length; length >= 0; length -= 1) {
-    const node = length === 0 ? document.contents : document.getIn(issue.path.slice(0, length), true);
-    if (isNode(node) && node.range) return node.range[0];
-  }
-  return undefined;
+  return [...SOURCE_KINDS, 'name', 'seed', 'kinds', ...Object.keys(sourceLimits)];
 }

@@ -54,21 +54,24 @@ export function requestFrom(file: CampaignFile): CampaignRequest {
       ...(limits.pids === undefined ? {} : { pids: limits.pids }),
     },
   };
-  return { name: file.name, sources: file.sources.map(sourceFrom), options };
+  return { name: file.name, sources: file.sources.flatMap(sourcesFrom), options };
 }
 
-function sourceFrom({
+function sourcesFrom({
   max_candidates: maxCandidates,
   max_instances: maxInstances,
   ...source
-}: CampaignFile['sources'][number]): SourceSpec {
+}: CampaignFile['sources'][number]): readonly SourceSpec[] {
   const caps = {
     ...(maxCandidates === undefined ? {} : { maxCandidates }),
     ...(maxInstances === undefined ? {} : { maxInstances }),
   };
-  if ('git' in source)
-    return { git: source.git, ...(source.name === undefined ? {} : { name: source.name }), ...caps };
-  return { ...source, ...caps };
+  const name = 'name' in source && source.name !== undefined ? { name: source.name } : {};
+  if ('git' in source) return [{ git: source.git, ...name, ...caps }];
+  if (!('mutate' in source)) return [{ ...source, ...caps }];
+  const { mutate, seed, kinds } = source;
+  const how = { ...(seed === undefined ? {} : { seed }), ...(kinds === undefined ? {} : { kinds }) };
+  return mutate.map((one) => ({ mutate: one, ...name, ...how, ...caps }));
 }
 
 /** What of a session a campaign that is followed needs. */

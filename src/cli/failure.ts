@@ -1,6 +1,6 @@
 import { ApplicationFailure } from '@temporalio/common';
 import { FAILURE_TYPES } from '../domain/failures.ts';
-import { CampaignFileError } from './campaignFile.ts';
+import { YamlFileError } from './yamlFile.ts';
 import { EXIT, UsageError } from './output.ts';
 
 /** These say only that something failed; the sentence is in their cause. */
@@ -19,7 +19,7 @@ export function reportFailure(error: unknown, command: string, json: boolean): v
   const sentence = inner instanceof Error ? inner.message : String(inner);
   const usage =
     inner instanceof UsageError ||
-    inner instanceof CampaignFileError ||
+    inner instanceof YamlFileError ||
     (inner instanceof ApplicationFailure && inner.type === FAILURE_TYPES.badInput);
   process.stderr.write(`${command}: ${sentence}\n`);
   if (json) process.stdout.write(`${JSON.stringify({ error: sentence })}\n`);

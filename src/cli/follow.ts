@@ -14,7 +14,7 @@ export interface Followed<P, R> {
     readonly client: Client;
     readonly temporal: Pick<Temporal, 'address' | 'embedded'>;
   };
-  readonly what: 'campaign' | 'evaluation';
+  readonly what: 'campaign' | 'evaluation' | 'training run' | 'rollout run';
   readonly output: Output;
   readonly view: ProgressView<P>;
   readonly status: () => Promise<{ readonly progress: P | null } | null>;

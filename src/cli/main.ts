@@ -6,7 +6,10 @@ import { addCampaignCommands } from './commands/campaign.ts';
 import { addDatasetCommands } from './commands/dataset.ts';
 import { addEvaluateCommands } from './commands/evaluate.ts';
 import { addGcCommand } from './commands/gc.ts';
+import { addRlCommands } from './commands/rl.ts';
+import { addRolloutCommands } from './commands/rollout.ts';
 import { addInstallationCommands } from './commands/installation.ts';
+import { addTrainingCommands } from './commands/sft.ts';
 import { reportFailure } from './failure.ts';
 import { EXIT } from './output.ts';
 
@@ -30,6 +33,9 @@ function program(): Command {
   addDatasetCommands(root);
   addInstallationCommands(root);
   addGcCommand(root);
+  addRlCommands(root);
+  addRolloutCommands(root);
+  addTrainingCommands(root);
   return root;
 }
 

@@ -2,6 +2,7 @@ import { stderr } from 'node:process';
 import { createLogUpdate } from 'log-update';
 import type { CampaignProgress } from '../domain/campaign.ts';
 import type { EvaluationProgress } from '../domain/messages.ts';
+import type { RolloutsProgress } from '../domain/rl/rollouts.ts';
 
 /** Shows how far something is: redrawn in place on a terminal, a plain line per change in a pipe. */
 export interface ProgressView<T> {
@@ -22,6 +23,11 @@ export function campaignLine(progress: CampaignProgress): string {
 export function evaluationLine(progress: EvaluationProgress): string {
   const { done, executed, served, resolved, infra } = progress.counts;
   return `${progress.state}: ${done}/${progress.total} graded, ${resolved} resolved, ${executed} executed, ${served} served${infra === 0 ? '' : `, ${infra} infra`}`;
+}
+
+export function rolloutsLine(progress: RolloutsProgress): string {
+  const { done, episodes, resolved, infra, sampledTokens } = progress.counts;
+  return `${progress.state}: ${done}/${progress.total} rollouts, ${resolved} of ${episodes} episodes resolved, ${sampledTokens} tokens${infra === 0 ? '' : `, ${infra} infra`}`;
 }
 
 export function createProgressView<T>(line: (progress: T) => string, json = false): ProgressView<T> {

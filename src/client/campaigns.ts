@@ -1,17 +1,17 @@
-import { WorkflowNotFoundError } from '@temporalio/client';
 import type { Client, WorkflowExecutionStatusName, WorkflowHandle } from '@temporalio/client';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
 import { canonicalJson } from '../domain/canonical.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { workflowIds } from '../domain/ids.ts';
 import { DEFAULT_CAMPAIGN_OPTIONS, campaignProblem } from '../domain/campaign.ts';
-import { QUERIES, UPDATES, WORKFLOWS, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
+import { UPDATES, WORKFLOWS, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
 import type { CampaignInput, CampaignOptions, CampaignProgress, CampaignResult } from '../domain/campaign.ts';
 import type { StopMode } from '../domain/messages.ts';
 import type { SourceSpec } from '../domain/sourceSpec.ts';
 import { recordNames } from '../domain/records.ts';
 import type { RecordStore } from '../store/types.ts';
 import { attributes } from '../workflows/attributes.ts';
+import { progressOf, statusOf } from './asking.ts';
 import { waitOverOutages } from './outage.ts';
 
 /** What the functions below need of the world. */
@@ -133,8 +133,6 @@ export interface CampaignStatus {
   readonly failure: string | null;
 }
 
-const QUERY_TIMEOUT_MS = 5_000; // a query waits for a worker; without one, say so soon
-
 /** How a campaign is doing. null when there is none of this name. */
 export async function campaignStatus(context: CampaignContext, name: string): Promise<CampaignStatus | null> {
   const handle = handleOf(context, name);
@@ -142,9 +140,7 @@ export async function campaignStatus(context: CampaignContext, name: string): Pr
   if (status === null) return null;
   const ended = status === 'COMPLETED' || status === 'FAILED';
   const { result, failure } = ended ? await endOf(handle) : { result: null, failure: null };
-  const progress = await context.client
-    .withDeadline(Date.now() + QUERY_TIMEOUT_MS, () => handle.query<CampaignProgress>(QUERIES.progress))
-    .catch(() => null);
+  const progress = await progressOf<CampaignProgress>(context.client, handle);
   return { name, status, progress, result, failure };
 }
 
@@ -197,12 +193,3 @@ const campaignId = ({ queuePrefix }: CampaignContext, name: string): string =>
 
 const handleOf = (context: CampaignContext, name: string): CampaignHandle =>
   context.client.workflow.getHandle(campaignId(context, name));
-
-async function statusOf(handle: CampaignHandle): Promise<WorkflowExecutionStatusName | null> {
-  try {
-    return (await handle.describe()).status.name;
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return null;
-    throw error;
-  }
-}

@@ -1,22 +1,15 @@
-import { WorkflowNotFoundError } from '@temporalio/client';
 import type { WorkflowExecutionStatusName, WorkflowHandle } from '@temporalio/client';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
 import type { EvaluationManifest } from '../activities/evaluation.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { workflowIds } from '../domain/ids.ts';
-import {
-  QUERIES,
-  UPDATES,
-  WORKFLOWS,
-  evaluationProblem,
-  scopedWorkflowId,
-  taskQueue,
-} from '../domain/messages.ts';
+import { UPDATES, WORKFLOWS, evaluationProblem, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
 import type { EvaluationInput, EvaluationProgress, EvaluationSummary, StopMode } from '../domain/messages.ts';
 import { recordNames } from '../domain/records.ts';
 import type { ArtefactRef, InstanceRow } from '../domain/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import type { CampaignContext } from './campaigns.ts';
+import { progressOf, statusOf } from './asking.ts';
 import { waitOverOutages } from './outage.ts';
 
 export interface EvaluationContext extends CampaignContext {
@@ -141,8 +134,6 @@ export interface EvaluationStatus {
   readonly progress: EvaluationProgress | null;
 }
 
-const QUERY_TIMEOUT_MS = 5_000;
-
 /** How an evaluation run is doing. null when there is none of this id. */
 export async function evaluationStatus(
   context: CampaignContext,
@@ -151,9 +142,7 @@ export async function evaluationStatus(
   const handle = handleOf(context, runId);
   const status = await statusOf(handle);
   if (status === null) return null;
-  const progress = await context.client
-    .withDeadline(Date.now() + QUERY_TIMEOUT_MS, () => handle.query<EvaluationProgress>(QUERIES.progress))
-    .catch(() => null);
+  const progress = await progressOf<EvaluationProgress>(context.client, handle);
   return { runId, status, progress };
 }
 
@@ -186,12 +175,3 @@ const evaluationId = ({ queuePrefix }: CampaignContext, runId: string): string =
 
 const handleOf = (context: CampaignContext, runId: string): EvaluationHandle =>
   context.client.workflow.getHandle(evaluationId(context, runId));
-
-async function statusOf(handle: EvaluationHandle): Promise<WorkflowExecutionStatusName | null> {
-  try {
-    return (await handle.describe()).status.name;
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return null;
-    throw error;
-  }
-}

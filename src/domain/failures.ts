@@ -8,12 +8,26 @@ export const FAILURE_TYPES = {
   noDisk: 'Infra.NoDisk',
   /** What a container was to mount is not there: an environment that was collected is made again. */
   missingMount: 'Infra.MissingMount',
+  /** A host has as many episodes open as it may: asked again soon. */
+  hostFull: 'Infra.HostFull',
+  /** An episode's workspace is not on this host (any more): it is opened anew, and its acts are done again. */
+  episodeLost: 'EpisodeLost',
   rateLimited: 'RateLimited',
   authentication: 'Authentication',
   notFound: 'NotFound',
   badInput: 'BadInput',
   /** A server answered something that is not what its protocol promises. */
   badAnswer: 'BadAnswer',
+  /** No policy server has the version asked for: it is loaded again by whoever comes next. */
+  missingPolicy: 'Infra.MissingPolicy',
+  /** A policy server serves other weights than it should. */
+  wrongPolicy: 'WrongPolicy',
+  /** Prompt and answer do not fit the model's context. */
+  contextLength: 'ContextLength',
+  /** The trainer's state does not allow what was asked; see `TrainerRefused`. */
+  trainerRefused: 'Trainer.Refused',
+  /** Loss or gradients are not finite: the step was not taken. */
+  notFinite: 'Trainer.NotFinite',
   cancelled: 'Cancelled',
 } as const;
 export type FailureType = (typeof FAILURE_TYPES)[keyof typeof FAILURE_TYPES];

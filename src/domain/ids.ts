@@ -13,6 +13,9 @@ export const instanceIds = {
   commit: (owner: string, repo: string, sha: string): string =>
     `${slug(owner)}__${slug(repo)}-${sha.slice(0, 12)}`,
   release: (name: string, version: string): string => `pypi__${slug(name)}-${slug(version)}`,
+  /** One bug in a release or commit; without `bug` the package itself. */
+  mutated: (name: string, version: string, bug?: string): string =>
+    `mutate__${slug(name)}-${slug(version)}${bug === undefined ? '' : `-${bug}`}`,
 };
 
 export const workflowIds = {
@@ -20,6 +23,11 @@ export const workflowIds = {
   instance: (campaign: string, instanceId: string): string => `instance/${campaign}/${instanceId}`,
   environment: (key: EnvironmentKey): string => `environment/${key}`,
   evaluation: (runId: string): string => `evaluation/${runId}`,
+  rollouts: (run: string): string => `rollouts/${run}`,
+  rl: (run: string): string => `rl/${run}`,
+  /** One workflow for a whole group where `member` is null. */
+  rollout: (run: string, group: string, member: number | null): string =>
+    `rollout/${run}/${group}${member === null ? '' : `/${member}`}`,
 };
 
 /** Key of an environment: equal specs share one environment, whatever their install and test commands. */

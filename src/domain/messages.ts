@@ -14,6 +14,9 @@ export const WORKFLOWS = {
   environment: 'environment',
   evaluation: 'evaluation',
   janitor: 'janitor',
+  rollout: 'rollout',
+  rollouts: 'rollouts',
+  rl: 'rl',
 } as const;
 
 export const SIGNALS = {
@@ -34,8 +37,8 @@ const QUEUE_VERSION = 'v1';
 export const DEFAULT_QUEUE_PREFIX = 'repoforge';
 
 /** The resource classes. A queue per class: its rate and its slots are then a property of the queue. */
-export type QueueRole = 'control' | 'mining' | 'sandbox' | 'llm';
-export const QUEUE_ROLES: readonly QueueRole[] = ['control', 'mining', 'sandbox', 'llm'];
+export type QueueRole = 'control' | 'mining' | 'sandbox' | 'llm' | 'trainer';
+export const QUEUE_ROLES: readonly QueueRole[] = ['control', 'mining', 'sandbox', 'llm', 'trainer'];
 
 /**
  * Name of a task queue, e.g. `repoforge-sandbox-v1`, or `repoforge-sandbox@host-v1` for work pinned to one host.

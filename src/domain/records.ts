@@ -27,7 +27,40 @@ export const recordNames = {
   evaluation: (runId: string): string => `runs/${runId}/manifest`,
   evaluationResult: (runId: string, index: number): string =>
     `runs/${runId}/results/${String(index).padStart(6, '0')}`,
+  /** What a training run is about: model and instances. */
+  rlRun: (run: string): string => `rl/${run}/run`,
+  /** One for each start of a run. */
+  rlStart: (run: string, epoch: number): string => `rl/${run}/starts/${String(epoch).padStart(4, '0')}`,
+  /** What the trainer says of the probe under a version. */
+  rlProbe: (run: string, version: number): string => `rl/${run}/probes/${String(version).padStart(6, '0')}`,
+  /** Which manifest a run of rollouts stands for. */
+  rollouts: (run: string): string => `rollouts/${run}/manifest`,
+  /** Everything of one rollout: members of a group that one workflow plays. */
+  rollout: (run: string, group: string, members: readonly number[]): string =>
+    `rollouts/${run}/${group}/${memberRange(members)}`,
+  /** What was sampled in a turn: a `PolicyCall`. */
+  rolloutCall: (rollout: string, turn: number): string => `${rollout}/call-${String(turn).padStart(4, '0')}`,
+  /** What came of it: a `Step`. */
+  rolloutStep: (rollout: string, turn: number): string => `${rollout}/step-${String(turn).padStart(4, '0')}`,
+  /** The change that an episode left, taken once. */
+  rolloutPatch: (rollout: string): string => `${rollout}/patch`,
+  /** How it ended: a `RolloutOutcome`. */
+  rolloutOutcome: (rollout: string): string => `${rollout}/outcome`,
+  rlSteps: (run: string): string => `rl/${run}/steps`,
+  /** What a step of a training run did, and who was busy when: an `RlLogEntry`. */
+  rlStep: (run: string, step: number): string => `rl/${run}/steps/${String(step).padStart(6, '0')}`,
+  rlHeldOuts: (run: string): string => `rl/${run}/held-out`,
+  /** A score of the held-out instances: an `RlHeldOut`. */
+  rlHeldOut: (run: string, step: number): string => `rl/${run}/held-out/${String(step).padStart(6, '0')}`,
 };
+
+/** `3`, `0-15`, or all of them where they are not neighbours. */
+function memberRange(members: readonly number[]): string {
+  const [first = 0] = members;
+  const last = members.at(-1) ?? first;
+  if (members.length === 1) return String(first);
+  return members.every((member, at) => member === first + at) ? `${first}-${last}` : members.join('_');
+}
 
 /** A stage's result as recorded: the value, who made it, and how long that took. */
 export interface StageRecord<T> {

@@ -8,7 +8,7 @@ import type { RunLimits } from './runs.ts';
 /** Reference to a content-addressed artefact: `sha256:<64 hex digits of the content>`. */
 export type ArtefactRef = `sha256:${string}`;
 
-export type SourceKind = 'pypi' | 'git' | 'github';
+export type SourceKind = 'pypi' | 'git' | 'github' | 'mutate';
 export type Language = 'python';
 
 /** ISO 8601 time in UTC, seconds precision, as `2024-03-01T12:00:00Z`. */
@@ -17,7 +17,7 @@ export type IsoTime = string;
 /** A change taken from history that is not yet known to work. Stored as a JSON artefact. */
 export interface Candidate {
   readonly schema: 1;
-  /** `<owner>__<repo>-<pr>`, `<owner>__<repo>-<sha12>` or `pypi__<name>-<version>`. */
+  /** `<owner>__<repo>-<pr>`, `<owner>__<repo>-<sha12>`, `pypi__<name>-<version>` or `mutate__<name>-<version>-<bug>`. */
   readonly instanceId: string;
   readonly source: SourceKind;
   /** `owner/name`, or `pypi/<name>` for a release history. */
@@ -50,6 +50,10 @@ export interface Candidate {
   readonly license: string | null;
   readonly provenance: Readonly<Record<string, string | number | readonly string[] | readonly number[]>>;
 }
+
+/** True when the tree is a release's source archive, with the metadata that was generated for it. */
+export const isArchive = ({ source, provenance }: Pick<Candidate, 'source' | 'provenance'>): boolean =>
+  source === 'pypi' || (source === 'mutate' && 'sdist' in provenance);
 
 /** What a realised environment is made from. The key is the hash of this, canonicalised, without `install` and `test`. */
 export interface EnvironmentSpec {
@@ -126,6 +130,7 @@ export const REJECTION_REASONS = [
   'gold_patch_failed', // gold does not apply to its own base
   'gold_failed', // gold's run timed out, crashed, ran out of memory, or a required test fails under gold
   'no_fail_to_pass', // nothing goes from failing to passing
+  'no_pass_to_pass', // nothing passes without gold: a bug made by rule that breaks everything
   'version_only', // FAIL_TO_PASS is explained by a version string alone
   'flaky', // a FAIL_TO_PASS test wavers between runs
   'nop_resolved', // the unchanged base already scores 1

@@ -86,6 +86,8 @@ export interface FirstInput {
   /** Test modules of the test patch: the only place where FAIL_TO_PASS may come from. */
   readonly candidateTestFiles: readonly string[];
   readonly versions: { readonly base: string; readonly head: string };
+  /** Something has to pass without gold, too: asked of bugs made by rule. */
+  readonly mustLeavePassing?: boolean;
 }
 
 /**
@@ -121,10 +123,13 @@ export function decideFirst(input: FirstInput): FirstDecision | FirstRejection {
   const shaky = all.filter((id) => unsteady.has(id));
   if (shaky.length > 0)
     return no('flaky', `FAIL_TO_PASS wavers when it is run again: ${shaky.join(', ')}`, false);
+  const steady = passToPass.filter((id) => !unsteady.has(id));
+  if (input.mustLeavePassing === true && steady.length === 0)
+    return no('no_pass_to_pass', `The bug breaks all ${all.length} tests that pass under gold.`, false);
   return {
     kind: 'continue',
     failToPass: all,
-    passToPass: sortedIds(passToPass.filter((id) => !unsteady.has(id))),
+    passToPass: sortedIds(steady),
     collectionFailToPass: sortedIds(collectionFailToPass),
   };
 }

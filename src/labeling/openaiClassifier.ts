@@ -19,10 +19,16 @@ const NO_QUOTA =
 
 /**
  * Maps what the `openai` client throws to a typed failure. `server` names model and host in messages; keys never
- * reach them. The client throws a plain SyntaxError for a body that is not JSON and a plain TypeError `terminated`
- * for one that is cut off; its own errors are told apart by instanceof (their `name` is "Error").
+ * reach them. `advice` is for a request that is refused. The client throws a plain SyntaxError for a body that is not
+ * JSON and a plain TypeError `terminated` for one that is cut off; its own errors are told apart by instanceof (their
+ * `name` is "Error").
  */
-export function classifyOpenaiError(error: unknown, server: string, nowMs: number): ApplicationFailure {
+export function classifyOpenaiError(
+  error: unknown,
+  server: string,
+  nowMs: number,
+  advice = 'If the prompt is too long, lower promptTokenBudget.',
+): ApplicationFailure {
   if (error instanceof RateLimitError) return rateLimited(error, server, nowMs);
   if (error instanceof AuthenticationError || error instanceof PermissionDeniedError) {
     return permanentFailure(
@@ -52,7 +58,7 @@ export function classifyOpenaiError(error: unknown, server: string, nowMs: numbe
   if (error instanceof APIError) {
     return permanentFailure(
       FAILURE_TYPES.badInput,
-      `${server} refuses the request (${String(error.status)}): ${says(error)} If the prompt is too long, lower promptTokenBudget.`,
+      `${server} refuses the request (${String(error.status)}): ${says(error)} ${advice}`.trim(),
     );
   }
   if (error instanceof SyntaxError) {

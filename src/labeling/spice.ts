@@ -3,12 +3,14 @@ import { consensusOf } from '../domain/consensus.ts';
 import type { LabelConsensus, LabelDimension, Labels } from '../domain/types.ts';
 import { FAILURE_TYPES, cutText, infraFailure } from '../domain/failures.ts';
 import { createChatClient, type ChatAnswers, type ChatMessage } from './openaiClient.ts';
+import { BUG_REPORT_PROMPT, bugReportPrompt } from './bugReport.ts';
 import { priceOf } from './pricing.ts';
 import { SYSTEM_PROMPT, userPrompt } from './prompts.ts';
 import type { Labeler, LabelerSettings } from './types.ts';
 import { filledBy, isComplete, parseVote, type ParsedVote } from './voteParser.ts';
 
 const DEFAULT_VOTES = 3; // SPICE
+const MAX_REPORT_CHARACTERS = 16 * 1024; // it was asked for 250 words
 const DEFAULT_PROMPT_TOKENS = 8_000; // with three short answers about $1.7 per 1,000 at $0.15 / $0.60 per million
 
 /**
@@ -60,6 +62,19 @@ export function createLabeler(options: {
         effort: decide('effort'),
         usage: usageOf(answers, settings),
       };
+    },
+    async reportBug(input, context = {}) {
+      const messages: readonly ChatMessage[] = [
+        { role: 'system', content: BUG_REPORT_PROMPT },
+        { role: 'user', content: bugReportPrompt(input) },
+      ];
+      const answer = await chat.ask(messages, 1, context.signal);
+      const text = answer.texts[0]?.trim() ?? '';
+      if (text === '')
+        throw infraFailure(`${chat.server} wrote no problem statement for ${input.instanceId}.`, {
+          type: FAILURE_TYPES.badAnswer,
+        });
+      return { text: `${cutText(text, MAX_REPORT_CHARACTERS)}\n`, usage: usageOf([answer], settings) };
     },
   };
 }

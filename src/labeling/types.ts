@@ -14,6 +14,15 @@ export interface LabelInput {
   readonly passToPass: readonly string[];
 }
 
+/** What is known of a bug that was made by rule: nothing of the fix. */
+export interface BugReportInput {
+  readonly instanceId: string;
+  /** The template's statement: which tests fail, and how. */
+  readonly failures: string;
+  readonly testPatch: string;
+  readonly failToPass: readonly string[];
+}
+
 export interface LabelContext {
   readonly signal?: AbortSignal;
   readonly heartbeat?: (details: unknown) => void;
@@ -27,6 +36,11 @@ export interface Labeler {
    * Throws typed failures of the outside system; a missing label is a failure, never a made-up score.
    */
   label(input: LabelInput, context?: LabelContext): Promise<Labels>;
+  /** The problem statement of such a bug in a user's words; absent where no model is configured. Throws as `label` does. */
+  reportBug?(
+    input: BugReportInput,
+    context?: LabelContext,
+  ): Promise<{ readonly text: string; readonly usage: Labels['usage'] }>;
 }
 
 /** US dollars per million tokens. */

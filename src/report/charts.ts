@@ -1,4 +1,5 @@
 import { init, use } from 'echarts/core';
+import type { EChartsCoreOption } from 'echarts/core';
 import { BarChart } from 'echarts/charts';
 import { GridComponent, TitleComponent } from 'echarts/components';
 import { SVGRenderer } from 'echarts/renderers';
@@ -16,18 +17,30 @@ export interface Bar {
   readonly text: string;
 }
 
-/** Horizontal bars as an SVG that scales with the page; drawn on the server, without a DOM. */
+/** A chart as an SVG that scales with the page; drawn on the server, without a DOM. */
+export function svgChart(
+  label: string,
+  size: { readonly width: number; readonly height: number },
+  option: EChartsCoreOption,
+): Html {
+  const chart = init(null, null, { renderer: 'svg', ssr: true, ...size });
+  try {
+    chart.setOption({ animation: false, ...option });
+    return html`<div class="chart" role="img" aria-label="${label}">
+      ${trusted(chart.renderToSVGString())}
+    </div>`;
+  } finally {
+    chart.dispose();
+  }
+}
+
+/** Horizontal bars. */
 export function barChart(label: string, bars: readonly Bar[]): Html {
   if (bars.length === 0) return html`<p class="soft">Nothing to draw yet.</p>`;
-  const chart = init(null, null, {
-    renderer: 'svg',
-    ssr: true,
-    width: WIDTH_PX,
-    height: bars.length * BAR_HEIGHT_PX + 24,
-  });
-  try {
-    chart.setOption({
-      animation: false,
+  return svgChart(
+    label,
+    { width: WIDTH_PX, height: bars.length * BAR_HEIGHT_PX + 24 },
+    {
       grid: {
         left: 8,
         right: 70,
@@ -61,11 +74,6 @@ export function barChart(label: string, bars: readonly Bar[]): Html {
           })),
         },
       ],
-    });
-    return html`<div class="chart" role="img" aria-label="${label}">
-      ${trusted(chart.renderToSVGString())}
-    </div>`;
-  } finally {
-    chart.dispose();
-  }
+    },
+  );
 }

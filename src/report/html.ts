@@ -64,8 +64,8 @@ pre.text { white-space: pre-wrap; overflow-wrap: anywhere; } .add { background: 
 .chart svg { max-width: 100%; height: auto; display: block; } details { margin: .5rem 0; } summary { cursor: pointer; } ul.ids { font: .8rem/1.5 ui-monospace, monospace; padding-left: 1.2rem; }
 `;
 
-/** A whole page that needs nothing but itself: no scripts, no fonts, no requests. */
-export function page(title: string, body: Html): string {
+/** A whole page that needs nothing but itself: no scripts, no fonts, no requests. @param style CSS of our own, for this page only */
+export function page(title: string, body: Html, style = ''): string {
   return `<!doctype html>\n${
     html`<html lang="en">
       <head>
@@ -78,7 +78,7 @@ export function page(title: string, body: Html): string {
         <link rel="icon" href="data:," />
         <title>${title}</title>
         <style>
-          ${trusted(STYLE)}
+          ${trusted(STYLE + style)}
         </style>
       </head>
       <body>

@@ -10,14 +10,21 @@ import { createJanitorActivities } from '../activities/janitor.ts';
 import { createLabelActivities } from '../activities/labels.ts';
 import { createMiningActivities } from '../activities/mining.ts';
 import { createPublishActivities } from '../activities/publish.ts';
+import { createEpisodes } from '../activities/episodes.ts';
+import type { Episodes } from '../activities/episodes.ts';
+import { createRolloutSampling } from '../activities/rollout.ts';
+import { createRolloutGrading } from '../activities/rolloutGrade.ts';
+import { createRolloutHost } from '../activities/rolloutHost.ts';
+import { createRlControlActivities } from '../activities/rlControl.ts';
+import { createRolloutsActivities } from '../activities/rollouts.ts';
 import { createSandboxActivities } from '../activities/sandbox.ts';
-import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { DEFAULT_QUEUE_PREFIX } from '../domain/messages.ts';
-import { sourceLabel } from '../domain/sourceSpec.ts';
 import type { SourceSpec } from '../domain/sourceSpec.ts';
+import { openWorkspace } from '../ecosystems/python/agentWorkspace.ts';
 import { createPythonEnvironments } from '../ecosystems/python/environments.ts';
 import { createPinnedFacts } from '../ecosystems/python/pinnedFacts.ts';
 import type { PinnedFactsOf } from '../ecosystems/python/pinnedFacts.ts';
+import { createPythonMutator } from '../ecosystems/python/mutate.ts';
 import { createPreparedWorkspaces } from '../ecosystems/python/preparedWorkspaces.ts';
 import { createPythonRunner } from '../ecosystems/python/run.ts';
 import type { Ecosystem } from '../ecosystems/types.ts';
@@ -28,17 +35,16 @@ import { pythonRunner } from '../export/pythonImages.ts';
 import { createHeuristicLabeler } from '../labeling/heuristic.ts';
 import { createLabeler } from '../labeling/spice.ts';
 import type { Labeler } from '../labeling/types.ts';
+import { createPolicyServers } from '../policy/servers.ts';
+import type { PolicyServers } from '../policy/types.ts';
 import { campaignReportWriter } from '../report/campaign.ts';
 import { createBaseImages } from '../sandbox/baseImages.ts';
 import { findRegistry } from '../sandbox/pulledBase.ts';
 import { createDiskGate, withDiskWatch } from '../sandbox/disk.ts';
 import { connectDocker, createDockerDriver } from '../sandbox/docker.ts';
 import type { BaseImages, SandboxDriver } from '../sandbox/types.ts';
-import { createGitSource } from '../sources/git.ts';
-import { createGithubSource } from '../sources/github.ts';
 import { createMirrorStore } from '../sources/mirror.ts';
 import type { SourceMirrorStore } from '../sources/mirror.ts';
-import { createPypiSource } from '../sources/pypi.ts';
 import type { CandidateSource, MineLimits } from '../sources/types.ts';
 import { createFsArtefactStore, createFsRecordStore } from '../store/fs.ts';
 import type { GcDeps } from '../store/gc.ts';
@@ -47,11 +53,15 @@ import { createLeases } from '../store/leases.ts';
 import type { Leases } from '../store/leases.ts';
 import { createSweepGate } from '../store/sweepGate.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
+import { createTrainingActivities } from '../activities/training.ts';
+import { createHttpTrainer } from '../training/httpTrainer.ts';
 import type { ActivitiesByRole } from '../workers/main.ts';
+import { openEpisodesFor, processHost } from '../workers/options.ts';
 import type { WorkerPlace } from '../workers/options.ts';
-import { buildNetworkOf, discoverInstaller, noIndexSentence } from './installer.ts';
+import { buildNetworkOf, discoverInstaller } from './installer.ts';
 import type { Installer } from './installer.ts';
 import type { Settings } from './settings.ts';
+import { sourceOpener } from './sources.ts';
 import type { State } from './state.ts';
 
 /** Everything that activities are made from, wired to the real world. Commands use parts of it without a worker. */
@@ -73,6 +83,10 @@ export interface Dependencies {
   readonly ecosystemFor: (runtimes: readonly string[] | null) => Ecosystem;
   readonly evaluator: Evaluator;
   readonly labeler: Labeler;
+  /** Servers that rollouts sample from. */
+  readonly policy: PolicyServers;
+  /** Workspaces of agents that are open in this process; closed by whoever stops its workers. */
+  readonly episodes: Episodes;
   readonly openSource: (source: SourceSpec, limits: MineLimits) => CandidateSource;
   /** Writes a campaign's HTML report and returns its path. */
   readonly writeReport: (campaign: string) => Promise<string>;
@@ -141,7 +155,20 @@ export async function createDependencies(options: DependencyOptions): Promise<De
     ecosystemFor,
     evaluator: createEvaluator({ store, records, ecosystem: ecosystemFor(null), log }),
     labeler: labelerOf(settings, log),
-    openSource: sourceOpener({ settings, installer, store, mirrors, log }),
+    policy: createPolicyServers({
+      directory: join(state.dir, 'policies'),
+      ...(settings.openaiApiKey === null ? {} : { apiKey: settings.openaiApiKey.reveal() }),
+      log,
+    }),
+    episodes: createEpisodes({ host: processHost(), max: openEpisodesOf(settings), log }),
+    openSource: sourceOpener({
+      settings,
+      installer,
+      store,
+      mirrors,
+      log,
+      mutate: createPythonMutator({ driver, baseImages }),
+    }),
     writeReport: campaignReportWriter({ stateDir: state.dir, installation: state.installation, ...base }),
   };
 }
@@ -165,15 +192,33 @@ export function createActivities(deps: Dependencies, client: Client): Activities
     ...shared,
     evalScript: async (row) => evalScript(row, await pythonRunner(deps, row, '')),
   });
+  const { openEpisode, ...host } = createRolloutHost({
+    ...shared,
+    openWorkspace: async (row, context) => openWorkspace(deps, row, context),
+  });
   return {
     mining: createMiningActivities(shared),
-    sandbox: { ...createSandboxActivities(shared), evaluatePrediction, ...janitor },
-    llm: createLabelActivities(shared),
+    sandbox: {
+      ...createSandboxActivities(shared),
+      ...createRolloutGrading(shared),
+      openEpisode,
+      evaluatePrediction,
+      ...janitor,
+    },
+    host,
+    llm: { ...createLabelActivities(shared), ...createRolloutSampling(shared) },
+    trainer: createTrainingActivities({
+      ...shared,
+      servers: deps.policy,
+      trainer: (url) => createHttpTrainer({ url }),
+    }),
     control: {
       ...createEnvironmentActivities(shared),
       ...createDecisionActivities(shared),
       ...createPublishActivities(shared),
       ...createCampaignActivities(shared),
+      ...createRolloutsActivities(shared),
+      ...createRlControlActivities(shared),
       writeEvaluationReports,
       samplePublished,
     },
@@ -209,8 +254,16 @@ async function anyBaseImage(baseImages: BaseImages): Promise<string> {
 export const workerPlace = (settings: Settings, namespace: string): WorkerPlace => ({
   queuePrefix: settings.queuePrefix ?? DEFAULT_QUEUE_PREFIX,
   namespace,
-  sizing: { sandboxSlots: settings.sandboxSlots, miningPerSecond: null },
+  sizing: {
+    sandboxSlots: settings.sandboxSlots,
+    miningPerSecond: null,
+    openEpisodes: openEpisodesOf(settings),
+    ...(settings.llmSlots === null ? {} : { llmSlots: settings.llmSlots }),
+  },
 });
+
+const openEpisodesOf = ({ openEpisodes, sandboxSlots }: Settings): number =>
+  openEpisodes ?? openEpisodesFor(sandboxSlots);
 
 const withSettings = (installer: Installer, settings: Settings): Installer => ({
   ...installer,
@@ -224,48 +277,5 @@ function labelerOf({ labelModel }: Settings, log: Logger): Labeler {
   return createLabeler({
     log,
     settings: { ...rest, ...(apiKey === null ? {} : { apiKey: apiKey.reveal() }) },
-  });
-}
-
-/** Sources are kept open by what makes them, so that pages of one source share one index and one token pool. */
-function sourceOpener(
-  deps: Pick<Dependencies, 'settings' | 'installer' | 'store' | 'mirrors' | 'log'>,
-): Dependencies['openSource'] {
-  const open = new Map<string, CandidateSource>();
-  return (source, limits) => {
-    const key = JSON.stringify([source, limits]);
-    const known = open.get(key) ?? openSource(deps, source, limits);
-    open.set(key, known);
-    return known;
-  };
-}
-
-function openSource(
-  deps: Pick<Dependencies, 'settings' | 'installer' | 'store' | 'mirrors' | 'log'>,
-  source: SourceSpec,
-  limits: MineLimits,
-): CandidateSource {
-  const { settings, installer, store, mirrors } = deps;
-  const log = deps.log.child({ source: sourceLabel(source) });
-  const common = { store, mirrors, limits, log };
-  if ('pypi' in source) {
-    if (installer.indexUrl === null) throw permanentFailure(FAILURE_TYPES.badInput, noIndexSentence);
-    const indexUrls = [installer.indexUrl, ...installer.extraIndexUrls];
-    return createPypiSource({ ...common, name: source.pypi, indexUrls, cacheDir: settings.cacheDir });
-  }
-  if ('github' in source) {
-    const { tokens, apiUrl } = settings.github;
-    return createGithubSource({
-      ...common,
-      repo: source.github,
-      tokens: tokens.map((token) => token.reveal()),
-      ...(apiUrl === null ? {} : { baseUrl: apiUrl }),
-    });
-  }
-  const [owner, name] = source.name?.split('/') ?? [];
-  return createGitSource({
-    ...common,
-    url: source.git,
-    ...(owner === undefined || name === undefined ? {} : { owner, name }),
   });
 }

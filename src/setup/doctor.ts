@@ -6,6 +6,7 @@ import { freeDiskBytes } from '../sandbox/disk.ts';
 import { connectDocker } from '../sandbox/docker.ts';
 import { httpGet } from '../sources/http.ts';
 import { discoverInstaller, noIndexSentence, type Installer } from './installer.ts';
+import { inspectPythonEnvironment, type PythonEnvironmentName } from './pythonEnvironments.ts';
 import { readSettings, type Settings } from './settings.ts';
 import { locateTemporalBinary } from './temporalBinary.ts';
 import { configuredTemporal, withTemporalConnection } from './temporalConnection.ts';
@@ -60,6 +61,8 @@ export async function runDoctor(
     ['disk', () => checkDisk(settings)],
     ['temporal', () => checkTemporal(settings, env)],
     ['python', () => checkPython(env)],
+    ['trainer', () => checkEnvironment('trainer', settings, env)],
+    ['vllm', () => checkEnvironment('vllm', settings, env)],
     ['package index', async () => checkIndex(options.installer ?? (await discoverInstaller()), fetch)],
     ['label model', () => checkLabelModel(settings, fetch)],
     ['github', () => checkGithub(settings, fetch)],
@@ -123,6 +126,22 @@ async function checkPython(env: NodeJS.ProcessEnv): Promise<Finding> {
     );
   if (pip === null) return warn(`${python}, no pip`, 'install pip, or name the index in UV_DEFAULT_INDEX');
   return ok(`${python}, ${pip.split(' ').slice(0, 2).join(' ')}`);
+}
+
+/** Needed for training alone: a warning at most. */
+async function checkEnvironment(
+  name: PythonEnvironmentName,
+  settings: Settings,
+  env: NodeJS.ProcessEnv,
+): Promise<Finding> {
+  try {
+    const { state, detail } = await inspectPythonEnvironment(name, settings, env);
+    return ok(
+      state === 'missing' ? `no environment yet, made when training first needs it; ${detail}` : detail,
+    );
+  } catch (error) {
+    return warn(messageOf(error), 'needed for `repoforge rl` and `sft` only');
+  }
 }
 
 async function checkDocker(docker: Docker): Promise<Finding> {

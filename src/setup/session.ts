@@ -74,6 +74,7 @@ export async function openSession(options: {
         ended: workers.ended,
         async stop() {
           await workers.stop();
+          await deps.episodes.closeAll();
           await deps.driver.settled(); // whoever stops workers finds no container of theirs
         },
       };

@@ -17,12 +17,23 @@ export interface Settings {
   readonly diskFloorBytes: number;
   readonly workspaceCacheBytes: number;
   readonly sandboxSlots: number;
+  /** Workspaces of agents open at once on this host; null: twice the sandbox slots. */
+  readonly openEpisodes: number | null;
+  /** Requests to models at once; null: the workers' own default. */
+  readonly llmSlots: number | null;
   readonly baseRegistry: string | null;
   readonly buildNetwork: string | null;
   readonly caBundle: string | null;
+  /** Python of an environment that replaces ours; null: ours is made from its lock. */
+  readonly trainerPython: string | null;
+  readonly vllmPython: string | null;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   /** null: labels come from the heuristic. */
   readonly labelModel: LabelModelSettings | null;
+  /** Address of the OpenAI-compatible server that rollouts sample from outside training, where no other is named. */
+  readonly openaiBaseUrl: string;
+  /** Its key. */
+  readonly openaiApiKey: Secret | null;
   readonly github: { readonly tokens: readonly Secret[]; readonly apiUrl: string | null };
 }
 
@@ -113,6 +124,14 @@ const OWN = {
     doc: 'Containers that run at once on this host. Default: the number of cores, and no more than memory has room for (4 GiB each).',
     schema: slots,
   },
+  REPOFORGE_OPEN_EPISODES: {
+    doc: "Workspaces of agents that are open at once on this host: while one agent's model answers, another's commands run. Default: twice the sandbox slots.",
+    schema: slots,
+  },
+  REPOFORGE_LLM_SLOTS: {
+    doc: 'Requests to language models that are under way at once in this process: labels and rollouts. Default: 32.',
+    schema: slots,
+  },
   REPOFORGE_BASE_REGISTRY: {
     doc: 'Registry (with path, if any) that has the base images; where none answers they are made by debootstrap; `none` skips the question.',
     schema: z.string(),
@@ -123,6 +142,14 @@ const OWN = {
   },
   REPOFORGE_CA_BUNDLE: {
     doc: "CA bundle for build containers, mounted read-only. Default: what the installer uses, else the distribution's.",
+    schema: path,
+  },
+  REPOFORGE_TRAINER_PYTHON: {
+    doc: "Python of an environment with torch, transformers, peft, fastapi and uvicorn for the trainer. Default: made by uv from the trainer's lock.",
+    schema: path,
+  },
+  REPOFORGE_VLLM_PYTHON: {
+    doc: 'Python of an environment with vLLM, e.g. its GPU build. Default: made by uv, vLLM for a CPU.',
     schema: path,
   },
   REPOFORGE_LABEL_MODEL: {
@@ -148,7 +175,11 @@ const OWN = {
 } as const;
 
 const FOREIGN = {
-  OPENAI_API_KEY: { doc: "Key of the label model's server.", schema: z.string(), secret: true },
+  OPENAI_API_KEY: {
+    doc: "Key of the label model's server, and of those that rollouts sample from.",
+    schema: z.string(),
+    secret: true,
+  },
   OPENAI_BASE_URL: { doc: 'Address of any OpenAI-compatible server, up to and including /v1.', schema: url },
   GITHUB_TOKEN: { doc: 'Token for the github source.', schema: z.string(), secret: true },
   GITHUB_TOKENS: {
@@ -211,11 +242,17 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env): Settings {
     diskFloorBytes: values.REPOFORGE_DISK_FLOOR ?? 5 * 2 ** 30, // a wheel of 2 GB, unpacked, and room to breathe
     workspaceCacheBytes: values.REPOFORGE_WORKSPACE_CACHE ?? 4 * 2 ** 30,
     sandboxSlots: values.REPOFORGE_SANDBOX_SLOTS ?? defaultSlots(),
+    openEpisodes: values.REPOFORGE_OPEN_EPISODES ?? null,
+    llmSlots: values.REPOFORGE_LLM_SLOTS ?? null,
     baseRegistry: values.REPOFORGE_BASE_REGISTRY?.replace(/\/+$/, '') ?? null,
     buildNetwork: values.REPOFORGE_BUILD_NETWORK ?? null,
     caBundle: values.REPOFORGE_CA_BUNDLE ?? null,
+    trainerPython: values.REPOFORGE_TRAINER_PYTHON ?? null,
+    vllmPython: values.REPOFORGE_VLLM_PYTHON ?? null,
     logLevel: values.REPOFORGE_LOG_LEVEL ?? 'warn',
     labelModel,
+    openaiBaseUrl: values.OPENAI_BASE_URL ?? OPENAI_DEFAULT_URL,
+    openaiApiKey: values.OPENAI_API_KEY === undefined ? null : secret(values.OPENAI_API_KEY),
     github: { tokens: [...new Set(tokens)].map(secret), apiUrl: values.GITHUB_API_URL ?? null },
   };
 }

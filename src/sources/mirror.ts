@@ -2,13 +2,14 @@ import { mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/pr
 import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Logger } from 'pino';
-import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
-import { scratchDirectory } from '../store/temporary.ts';
+import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { treeSize } from '../store/treeSize.ts';
 import { withMirrorLock } from './mirrorLock.ts';
 import { fetchInto } from './mirrorFetch.ts';
 import type { FetchOptions, FetchResult } from './mirrorFetch.ts';
 import { git, gitOk, gitStream, gitText } from './gitRun.ts';
+import { commitWithFiles, commitWithPatch, withIndex } from './mirrorCommits.ts';
+import type { FileChange } from './mirrorCommits.ts';
 import { parseCatFileBatch, parseLsTree, parseRawDiff } from './gitParse.ts';
 import type { RawChange } from './gitParse.ts';
 import type { Mirror, MirrorStore } from './types.ts';
@@ -23,6 +24,8 @@ export interface SourceMirror extends Mirror {
   blobSizes(oids: readonly string[]): Promise<readonly (number | null)[]>;
   /** Full commit id of a revision, or null. */
   resolve(revision: string): Promise<string | null>;
+  /** A deterministic commit on `base` with other contents of files that it has, and without others; kept by a ref. */
+  commitWithFiles(base: string, change: FileChange, refName: string): Promise<string>;
 }
 
 export interface SourceMirrorStore extends MirrorStore {
@@ -47,9 +50,6 @@ export interface SourceMirrorStore extends MirrorStore {
  */
 const ATTRIBUTES =
   '* -export-ignore -export-subst -text !eol -crlf -ident !filter !working-tree-encoding !diff !merge !whitespace\n';
-
-/** Person and time of every commit that RepoForge makes are fixed, so equal content has equal ids everywhere. */
-export const COMMITTER = { name: 'RepoForge', email: 'repoforge@localhost' } as const;
 
 const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/;
 
@@ -198,6 +198,7 @@ function openMirror(id: string, gitDir: string): SourceMirror {
       ),
     diff: (base, head, paths) => diff(gitDir, base, head, paths),
     commitWithPatch: (base, patch, refName) => commitWithPatch(gitDir, base, patch, refName),
+    commitWithFiles: (base, change, refName) => commitWithFiles(gitDir, base, change, refName),
   };
 }
 
@@ -244,66 +245,4 @@ async function diff(gitDir: string, base: string, head: string, paths: readonly 
     const tree = await gitText(['write-tree'], { gitDir, env });
     return gitOk(['diff-tree', '-r', ...DIFF, base, tree], { gitDir });
   });
-}
-
-async function withIndex<T>(work: (env: Readonly<Record<string, string>>) => Promise<T>): Promise<T> {
-  const dir = await scratchDirectory('index');
-  try {
-    return await work({ GIT_INDEX_FILE: join(dir, 'index') });
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
-}
-
-async function commitWithPatch(
-  gitDir: string,
-  base: string,
-  patch: Buffer,
-  refName: string,
-): Promise<string | null> {
-  const tree = await withIndex(async (env) => {
-    await gitOk(['read-tree', base], { gitDir, env });
-    if (patch.length > 0) {
-      const applied = await git(['apply', '--cached', '--whitespace=nowarn', '-'], {
-        gitDir,
-        env,
-        input: patch,
-      });
-      if (applied.exitCode !== 0) return null;
-    }
-    return gitText(['write-tree'], { gitDir, env });
-  });
-  if (tree === null) return null;
-  const seconds = await gitText(['show', '-s', '--format=%ct', base], { gitDir });
-  const env = commitEnvironment(Number(seconds));
-  const commit = await gitText(['commit-tree', tree, '-p', base, '-m', 'Base with the test patch'], {
-    gitDir,
-    env,
-  });
-  await updateRef(gitDir, refName.startsWith('refs/') ? refName : `refs/repoforge/${refName}`, commit);
-  return commit;
-}
-
-export function commitEnvironment(epochSeconds: number): Record<string, string> {
-  const date = `${epochSeconds} +0000`;
-  return {
-    GIT_AUTHOR_NAME: COMMITTER.name,
-    GIT_AUTHOR_EMAIL: COMMITTER.email,
-    GIT_AUTHOR_DATE: date,
-    GIT_COMMITTER_NAME: COMMITTER.name,
-    GIT_COMMITTER_EMAIL: COMMITTER.email,
-    GIT_COMMITTER_DATE: date,
-  };
-}
-
-/** Several processes may write the same ref to the same value: a held ref lock is waited for, briefly. */
-async function updateRef(gitDir: string, ref: string, commit: string): Promise<void> {
-  const attempts = 10;
-  for (let attempt = 1; ; attempt++) {
-    const result = await git(['update-ref', ref, commit], { gitDir });
-    if (result.exitCode === 0) return;
-    if (attempt === attempts || !/lock/i.test(result.stderr))
-      throw infraFailure(`The ref ${ref} could not be written in ${gitDir}: ${result.stderr.trim()}`);
-    await new Promise((resolve) => setTimeout(resolve, 20 * attempt));
-  }
 }

@@ -7,17 +7,14 @@ import type { IsoTime, RejectionReason } from '../domain/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import { makeCandidate } from './candidate.ts';
 import type { Fetch } from './http.ts';
-import { licenseOfTree } from './license.ts';
 import type { SourceMirror, SourceMirrorStore } from './mirror.ts';
-import { gitText } from './gitRun.ts';
+import { importRelease, licenseOfRelease } from './release.ts';
+import type { ImportedRelease, ReleaseRequest } from './release.ts';
 import { readMetadata, releaseText } from './releaseText.ts';
 import { BadArchiveError } from './sdistArchive.ts';
-import { downloadSdist } from './sdistDownload.ts';
-import { importArchive } from './sdistImport.ts';
-import { DEFAULT_ARCHIVE_LIMITS, planArchive } from './sdistPlan.ts';
 import type { ArchiveLimits } from './sdistPlan.ts';
 import { normaliseName } from '../domain/packageName.ts';
-import { isoTime, listSdists } from './simpleIndex.ts';
+import { listSdists } from './simpleIndex.ts';
 import type { IndexedSdist } from './simpleIndex.ts';
 import type { CandidateSource, MineContext, MineLimits, MinePage, MinedCandidate } from './types.ts';
 
@@ -38,19 +35,11 @@ export interface PypiSourceOptions {
   readonly maxDownloadBytes?: number;
 }
 
-const DEFAULT_MAX_DOWNLOAD_BYTES = 256 * 1024 ** 2;
 const INDEX_AGE_MS = 600_000; // pages of one campaign see one index unless mining takes longer
 
 /** `next`: version to begin with; `found`: candidates so far. The time finds the place again if a version is deleted. */
 const CURSOR = z.object({ next: z.string(), at: z.string().nullable(), found: z.number().int() });
 type Cursor = z.infer<typeof CURSOR>;
-
-/** A release whose tree is in the mirror. */
-interface ImportedRelease {
-  readonly version: string;
-  readonly commit: string;
-  readonly published: IsoTime;
-}
 
 /**
  * The release history of a package as a source of candidates: each final release against its predecessor (the nearest
@@ -145,7 +134,7 @@ async function mineRelease(mining: Mining, version: string): Promise<MinedCandid
   const predecessors = predecessorsOf(version, mining.releases);
   if (predecessors.length === 0) return null;
   try {
-    const head = await importRelease(mining, version);
+    const head = await importRelease(releaseOf(mining, version));
     const { since, until } = mining.options.limits;
     if ((until !== null && head.published >= until) || (since !== null && head.published < since))
       return null;
@@ -159,6 +148,19 @@ async function mineRelease(mining: Mining, version: string): Promise<MinedCandid
   }
 }
 
+const releaseOf = (
+  { name, releases, mirror, options, context }: Mining,
+  version: string,
+): ReleaseRequest => ({
+  ...options,
+  name,
+  releases,
+  mirror,
+  version,
+  signal: context.signal,
+  heartbeat: context.heartbeat,
+});
+
 const MAX_PREDECESSORS_TRIED = 5;
 
 /** Where the index tells no times, the archives do: a lower version that is newer than `head` is no predecessor. */
@@ -168,7 +170,7 @@ async function importPredecessor(
   predecessors: readonly { readonly version: string }[],
 ): Promise<ImportedRelease | null> {
   for (const { version } of predecessors.slice(0, MAX_PREDECESSORS_TRIED)) {
-    const base = await importRelease(mining, version);
+    const base = await importRelease(releaseOf(mining, version));
     if (base.published <= head.published) return base;
   }
   return null;
@@ -209,7 +211,7 @@ async function candidateOf(
     baseCreatedAt: base.published,
     problemStatement: problem.text,
     hintsText: null,
-    license: await licenseOf(mirror, head.commit, metadata.license),
+    license: await licenseOfRelease(mirror, head.commit, metadata.license),
     provenance: {
       package: name,
       version: head.version,
@@ -220,57 +222,4 @@ async function candidateOf(
       head_tree: await mirror.treeOid(head.commit),
     },
   });
-}
-
-/** The metadata's licence when it is an SPDX expression, else what the tree's licence file says, else the metadata's. */
-async function licenseOf(
-  mirror: SourceMirror,
-  commit: string,
-  declared: string | null,
-): Promise<string | null> {
-  const isSpdx =
-    declared !== null &&
-    /^[A-Za-z0-9.+-]+( (OR|AND|WITH) [A-Za-z0-9.+-]+)*$/.test(declared) &&
-    declared !== 'BSD';
-  return isSpdx ? declared : ((await licenseOfTree(mirror, commit)) ?? declared);
-}
-
-/** Brings a release's tree into the mirror, or finds it there. Throws BadArchiveError for an unusable archive. */
-async function importRelease(mining: Mining, version: string): Promise<ImportedRelease> {
-  const { mirror, options, context } = mining;
-  const sdist = mining.releases.find((release) => release.version === version);
-  if (!sdist)
-    throw permanentFailure(FAILURE_TYPES.badInput, `${mining.name} ${version} is not on the index.`);
-  const ref = `refs/releases/${version}`;
-  const known = await mirror.resolve(ref);
-  if (known !== null) {
-    const [seconds = '0', ...message] = (
-      await gitText(['show', '-s', '--format=%ct%n%B', known], { gitDir: mirror.gitDir })
-    ).split('\n');
-    const same = sdist.sha256 === null || message.includes(`Sha256: ${sdist.sha256}`);
-    if (same) return { version, commit: known, published: isoTime(Number(seconds) * 1_000) };
-  }
-  const archive = await downloadSdist({
-    fetch: options.fetch ?? globalThis.fetch,
-    sdist,
-    cacheDir: options.cacheDir,
-    maxBytes: options.maxDownloadBytes ?? DEFAULT_MAX_DOWNLOAD_BYTES,
-    signal: context.signal,
-  });
-  const limits = options.archiveLimits ?? DEFAULT_ARCHIVE_LIMITS;
-  const plan = await planArchive(archive.file, sdist.filename, limits);
-  const epochMs = sdist.uploaded === null ? (plan.newestMtimeMs ?? 0) : Date.parse(sdist.uploaded);
-  const epochSeconds = Math.max(Math.floor(epochMs / 1_000), 0);
-  const commit = await importArchive({
-    mirror,
-    file: archive.file,
-    filename: sdist.filename,
-    plan,
-    maxBytes: limits.maxBytes,
-    ref,
-    message: `${mining.name} ${version}\n\nSdist: ${sdist.filename}\nSha256: ${archive.sha256}\n`,
-    epochSeconds,
-  });
-  context.heartbeat({ imported: `${mining.name} ${version}` });
-  return { version, commit, published: isoTime(epochSeconds * 1_000) };
 }

@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { execa } from 'execa';
 import { infraFailure } from '../domain/failures.ts';
-import { COMMITTER } from './mirror.ts';
+import { COMMITTER } from './mirrorCommits.ts';
 import type { SourceMirror } from './mirror.ts';
 import { gitArguments, gitEnvironment, gitText } from './gitRun.ts';
 import { BadArchiveError, readMembers } from './sdistArchive.ts';

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { ArtefactRef, IsoTime, Rejection } from '../domain/types.ts';
+import type { SandboxOwner } from '../sandbox/types.ts';
 
 /** One entry of a mined page, in source order. */
 export type MinedCandidate =
@@ -24,6 +25,8 @@ export interface MineLimits {
 }
 
 export interface MineContext {
+  /** Whose containers they are, where a source needs some. */
+  readonly owner: SandboxOwner;
   readonly heartbeat: (details: unknown) => void;
   readonly signal: AbortSignal;
 }

@@ -28,6 +28,8 @@ export interface RowParts {
   readonly scope: readonly string[];
   readonly limits: RunLimits;
   readonly optionsLeftOut?: readonly string[];
+  /** A text that says more than the candidate's, and who wrote it where that is not what the candidate says. */
+  readonly problemStatement?: { readonly text: ArtefactRef; readonly from?: string };
   readonly labels: Labels;
 }
 
@@ -40,7 +42,7 @@ export async function composeRow(store: ArtefactStore, parts: RowParts): Promise
   const [patch, testPatch, problemStatement, hints, lock] = await Promise.all([
     store.getText(candidate.patch),
     store.getText(candidate.testPatch),
-    store.getText(candidate.problemStatement),
+    store.getText(parts.problemStatement?.text ?? candidate.problemStatement),
     candidate.hintsText === null ? '' : store.getText(candidate.hintsText),
     store.getText(spec.lock),
   ]);
@@ -77,7 +79,12 @@ export async function composeRow(store: ArtefactStore, parts: RowParts): Promise
     limits: parts.limits,
     ...(parts.optionsLeftOut === undefined ? {} : { runner_options_left_out: parts.optionsLeftOut }),
     labels,
-    provenance: candidate.provenance,
+    provenance: {
+      ...candidate.provenance,
+      ...(parts.problemStatement?.from === undefined
+        ? {}
+        : { problem_statement_from: parts.problemStatement.from }),
+    },
     candidate: parts.candidate,
     environment_spec: environment.spec,
   };

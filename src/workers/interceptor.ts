@@ -29,8 +29,6 @@ function framed(
     async execute(input, next) {
       const startedMs = performance.now();
       const durationMs = (): number => Math.round(performance.now() - startedMs);
-      if (info.attempt === ALARM_FROM_ATTEMPT)
-        child.error('this activity has failed many times; it is tried on, and needs a look');
       try {
         const work = (): Promise<unknown> => next(input);
         const result = await withHeartbeat(context, () => leases?.hold(work) ?? work());
@@ -39,13 +37,17 @@ function framed(
       } catch (error) {
         const how = { durationMs: durationMs(), err: error };
         if (context.cancellationSignal.aborted) child.info(how, 'activity cancelled');
-        else child[isWaitForRoom(error) ? 'debug' : 'warn'](how, 'activity failed');
+        else if (isWaitForRoom(error)) child.debug(how, 'activity waits for room');
+        else if (info.attempt === ALARM_FROM_ATTEMPT)
+          child.error(how, 'this activity has failed many times; it is tried on, and needs a look');
+        else child.warn(how, 'activity failed');
         throw error;
       }
     },
   };
 }
 
-/** The gate has told the person already, once; every slot asks again every few seconds. */
+/** Asked again every few seconds. Of a full disk the gate has told the person already, once; a full host is no fault. */
 const isWaitForRoom = (error: unknown): boolean =>
-  (error as { readonly type?: unknown } | null)?.type === FAILURE_TYPES.noDisk;
+  WAITS.includes((error as { readonly type?: unknown } | null)?.type as string);
+const WAITS: readonly string[] = [FAILURE_TYPES.noDisk, FAILURE_TYPES.hostFull];

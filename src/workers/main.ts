@@ -7,18 +7,29 @@ import type {
   MiningActivities,
   SandboxActivities,
 } from '../activities/types.ts';
+import type {
+  RlControlActivities,
+  RolloutHostActivities,
+  RolloutLlmActivities,
+  RolloutSandboxActivities,
+  TrainerActivities,
+} from '../activities/rlTypes.ts';
+import type { RolloutsControlActivities } from '../activities/rolloutsTypes.ts';
 import type { QueueRole } from '../domain/messages.ts';
 import type { Leases } from '../store/leases.ts';
 import { activityFrame } from './interceptor.ts';
-import { workerOptions } from './options.ts';
+import { hostWorkerOptions, workerOptions } from './options.ts';
 import type { WorkerPlace } from './options.ts';
 
 /** What each role does; the stubs of the tests have the same shape. */
 export interface ActivitiesByRole {
-  readonly control: ControlActivities;
+  readonly control: ControlActivities & RlControlActivities & RolloutsControlActivities;
   readonly mining: MiningActivities;
-  readonly sandbox: SandboxActivities;
-  readonly llm: LlmActivities;
+  readonly sandbox: SandboxActivities & RolloutSandboxActivities;
+  readonly llm: LlmActivities & RolloutLlmActivities;
+  readonly trainer: TrainerActivities;
+  /** On a queue of this process's own, beside the sandbox role: work on workspaces that are open here. */
+  readonly host: RolloutHostActivities;
 }
 
 export interface RunningWorkers {
@@ -43,6 +54,7 @@ export async function startWorkers(options: {
   readonly leases: Pick<Leases, 'hold'> | null;
 }): Promise<RunningWorkers> {
   const { roles, connection, place, activities, bundle, log, leases } = options;
+  const interceptors = { activity: [activityFrame(log, leases)] };
   const workers: Worker[] = [];
   for (const role of roles)
     workers.push(
@@ -50,8 +62,17 @@ export async function startWorkers(options: {
         connection,
         ...workerOptions(role, place),
         activities: { ...activities[role] },
-        interceptors: { activity: [activityFrame(log, leases)] },
+        interceptors,
         ...(role === 'control' ? { workflowBundle: bundle } : {}),
+      }),
+    );
+  if (roles.includes('sandbox'))
+    workers.push(
+      await Worker.create({
+        connection,
+        ...hostWorkerOptions(place),
+        activities: { ...activities.host },
+        interceptors,
       }),
     );
   const runs = workers.map((worker) =>

@@ -18,7 +18,10 @@ export const HEARTBEAT_THROTTLE_MS = 2_000;
 const LIGHT_SLOTS = 16;
 /** An index or an API is asked by few at a time. */
 const MINING_SLOTS = 4;
-const LLM_SLOTS = 4;
+/** A request to a model is mostly waited for; who is asked too much says so, and is asked again later. */
+const LLM_SLOTS = 32;
+/** One run trains one step at a time, while a version is loaded and another retired. */
+const TRAINER_SLOTS = 8;
 /** One workflow of ours holds 1-3 MB in memory; a laptop keeps a full window of 500 out of it and replays. */
 const MAX_CACHED_WORKFLOWS = 300;
 
@@ -28,7 +31,18 @@ export interface WorkerSizing {
   /** Requests to the index and to GitHub per second, for the whole queue; null for no limit of ours. */
   readonly miningPerSecond: number | null;
   readonly llmSlots?: number;
+  /** Workspaces of agents that are open at once on this host; default: `openEpisodesFor(sandboxSlots)`. */
+  readonly openEpisodes?: number;
 }
+
+/** While one agent's model answers, another's commands run: more workspaces than slots keep the slots busy. */
+export const openEpisodesFor = (sandboxSlots: number): number => 2 * sandboxSlots;
+
+/**
+ * Name of this process's own queue: `sandbox@<host>` holds work on workspaces that are open in this very process, and a
+ * second one on the same machine does not have them.
+ */
+export const processHost = (): string => `${hostname()}-${process.pid}`;
 
 export interface WorkerPlace {
   readonly queuePrefix: string;
@@ -60,6 +74,17 @@ export function workerOptions(role: QueueRole, place: WorkerPlace): OurOptions {
   };
 }
 
+/** The worker of this process's own queue. A slot for each open workspace, so that nothing waits there. */
+export function hostWorkerOptions(place: WorkerPlace): OurOptions {
+  const { sandboxSlots, openEpisodes = openEpisodesFor(sandboxSlots) } = place.sizing;
+  return {
+    ...workerOptions('sandbox', place),
+    taskQueue: taskQueue(place.queuePrefix, 'sandbox', processHost()),
+    identity: `${hostname()}/host/${process.pid}`,
+    maxConcurrentActivityTaskExecutions: openEpisodes,
+  };
+}
+
 function activitySlots(role: QueueRole, sizing: WorkerSizing): number {
   switch (role) {
     case 'control':
@@ -70,5 +95,7 @@ function activitySlots(role: QueueRole, sizing: WorkerSizing): number {
       return sizing.sandboxSlots;
     case 'llm':
       return sizing.llmSlots ?? LLM_SLOTS;
+    case 'trainer':
+      return TRAINER_SLOTS;
   }
 }

@@ -30,6 +30,7 @@ import { carriedOf, detailsOf, newWindow, progressOf, settle, windowIsDone } fro
 import type { Window } from './campaignWindow.ts';
 import { fetchPages } from './campaignPages.ts';
 import { assemblyOn } from './proxies.ts';
+import { refuse } from './steering.ts';
 
 export const instanceDone = defineSignal<[InstanceReport]>(SIGNALS.instanceDone);
 export const campaignProgress = defineQuery<CampaignProgress>(QUERIES.progress);
@@ -39,8 +40,7 @@ export const resize = defineUpdate<void, [ResizeRequest]>(UPDATES.resize);
 export const stop = defineUpdate<void, [StopRequest]>(UPDATES.stop);
 
 export async function campaign(input: CampaignInput): Promise<CampaignResult> {
-  const problem = campaignProblem(input);
-  if (problem !== undefined) throw ApplicationFailure.nonRetryable(problem, FAILURE_TYPES.badInput);
+  refuse(campaignProblem(input));
   const window = newWindow(input, patched('admit-ahead'));
   handleMessages(window);
   try {
@@ -163,10 +163,6 @@ const lateProblem = (window: Window): string | undefined =>
   window.state === 'assembling' || window.state === 'done' || window.state === 'stopped'
     ? 'Every instance has ended and the dataset is being written: there is nothing left to change.'
     : undefined;
-
-function refuse(problem: string | undefined): void {
-  if (problem !== undefined) throw ApplicationFailure.nonRetryable(problem, FAILURE_TYPES.badInput);
-}
 
 /** One timer for the whole wait: a condition with a timeout would write two events for every child that ends. */
 function reconcileTimer(window: Window): { restart(): void; stop(): void } {

@@ -4,14 +4,12 @@
  * continues as new between pages, when nothing is in flight: an activity does not outlive its run.
  */
 import {
-  ApplicationFailure,
   CancellationScope,
   TemporalFailure,
   allHandlersFinished,
   condition,
   continueAsNew,
   defineQuery,
-  defineUpdate,
   isCancellation,
   log,
   rootCause,
@@ -19,45 +17,34 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import { FAILURE_TYPES } from '../domain/failures.ts';
-import { QUERIES, UPDATES, evaluationProblem, stopProblem, widthProblem } from '../domain/messages.ts';
+import { QUERIES, evaluationProblem } from '../domain/messages.ts';
 import type {
   EvaluationCarried,
   EvaluationInput,
   EvaluationProgress,
   EvaluationSummary,
-  ResizeRequest,
-  StopMode,
-  StopRequest,
 } from '../domain/messages.ts';
 import type { EvaluationOrigin, VerdictName } from '../domain/verdicts.ts';
 import { assemblyOn, sandboxOn } from './proxies.ts';
+import { refuse, shownState, steerBy } from './steering.ts';
+import type { Steered } from './steering.ts';
 
 export const evaluationProgress = defineQuery<EvaluationProgress>(QUERIES.progress);
-const pause = defineUpdate<void>(UPDATES.pause);
-const resume = defineUpdate<void>(UPDATES.resume);
-const resize = defineUpdate<void, [ResizeRequest]>(UPDATES.resize);
-const stop = defineUpdate<void, [StopRequest]>(UPDATES.stop);
 
-interface Evaluation {
+interface Evaluation extends Steered {
   readonly input: EvaluationInput;
   offset: number;
-  width: number;
-  paused: boolean;
-  stopping: StopMode | null;
   running: number;
-  state: EvaluationProgress['state'];
   counts: EvaluationCarried['counts'];
-  changed: boolean;
   /** First failure that is not infrastructure's; it ends the run. */
   bug: unknown;
 }
 
 export async function evaluation(input: EvaluationInput): Promise<EvaluationSummary> {
-  const problem = evaluationProblem(input);
-  if (problem !== undefined) throw ApplicationFailure.nonRetryable(problem, FAILURE_TYPES.badInput);
+  refuse(evaluationProblem(input));
   const run = newEvaluation(input);
-  handleMessages(run);
+  setHandler(evaluationProgress, () => progressOf(run));
+  steerBy(run, 'Every evaluation has ended and the reports are being written.');
   const pageEnd = Math.min(input.total, run.offset + input.pageSize);
   await evaluatePage(run, pageEnd);
   if (run.stopping === null && run.offset < input.total) {
@@ -168,17 +155,11 @@ const carriedOf = ({ offset, width, paused, counts }: Evaluation): EvaluationCar
   counts,
 });
 
-const stateOf = (run: Evaluation): EvaluationProgress['state'] => {
-  if (run.state !== 'running') return run.state;
-  if (run.stopping !== null) return 'stopping';
-  return run.paused ? 'paused' : 'running';
-};
-
 const progressOf = (run: Evaluation): EvaluationProgress => ({
   runId: run.input.runId,
   total: run.input.total,
   running: run.running,
-  state: stateOf(run),
+  state: shownState(run),
   ...carriedOf(run),
 });
 
@@ -186,35 +167,11 @@ function show(run: Evaluation): void {
   const { counts } = run;
   setCurrentDetails(
     [
-      `**${stateOf(run)}**, ${counts.done} of ${run.input.total} done, window ${run.running} of ${run.width}`,
+      `**${shownState(run)}**, ${counts.done} of ${run.input.total} done, window ${run.running} of ${run.width}`,
       '',
       '| executed | served | resolved | infra |',
       '| ---: | ---: | ---: | ---: |',
       `| ${counts.executed} | ${counts.served} | ${counts.resolved} | ${counts.infra} |`,
     ].join('\n'),
   );
-}
-
-function handleMessages(run: Evaluation): void {
-  setHandler(evaluationProgress, () => progressOf(run));
-  const change = (apply: () => void): void => {
-    apply();
-    run.changed = true;
-  };
-  const notLate = { validator: () => refuse(lateProblem(run)) };
-  setHandler(pause, () => change(() => (run.paused = true)), notLate);
-  setHandler(resume, () => change(() => (run.paused = false)), notLate);
-  setHandler(resize, ({ width }) => change(() => (run.width = width)), {
-    validator: (request) => refuse(lateProblem(run) ?? widthProblem(request.width)),
-  });
-  setHandler(stop, ({ running }) => change(() => (run.stopping = running)), {
-    validator: (request) => refuse(lateProblem(run) ?? stopProblem(request)),
-  });
-}
-
-const lateProblem = (run: Evaluation): string | undefined =>
-  run.state === 'running' ? undefined : 'Every evaluation has ended and the reports are being written.';
-
-function refuse(problem: string | undefined): void {
-  if (problem !== undefined) throw ApplicationFailure.nonRetryable(problem, FAILURE_TYPES.badInput);
 }

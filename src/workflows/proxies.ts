@@ -6,6 +6,14 @@ import type {
   MiningActivities,
   SandboxActivities,
 } from '../activities/types.ts';
+import type {
+  RlControlActivities,
+  RolloutHostActivities,
+  RolloutLlmActivities,
+  RolloutSandboxActivities,
+  TrainerActivities,
+} from '../activities/rlTypes.ts';
+import type { RolloutsControlActivities } from '../activities/rolloutsTypes.ts';
 import { taskQueue } from '../domain/messages.ts';
 import type { QueueRole } from '../domain/messages.ts';
 
@@ -88,6 +96,61 @@ export const llmOn = (prefix: string): LlmActivities =>
     startToCloseTimeout: '10 minutes', // a slow local model answers three long votes
     scheduleToCloseTimeout: '24 hours',
     retry: patient,
+  });
+
+/** The trainer and the servers that follow it: a step of a large model takes an hour, and what was killed is sent again. */
+export const trainerOn = (prefix: string): TrainerActivities =>
+  proxyActivities<TrainerActivities>({
+    ...on('trainer', prefix),
+    ...watched,
+    startToCloseTimeout: '6 hours',
+    scheduleToCloseTimeout: '7 days', // a run outlives a weekend without its trainer
+    retry: patient,
+  });
+
+export const rlControlOn = (prefix: string): Omit<RlControlActivities, 'writeRlReport'> =>
+  proxyActivities<RlControlActivities>({ ...on('control', prefix), ...light });
+
+export const rlReportOn = (prefix: string): Pick<RlControlActivities, 'writeRlReport'> =>
+  proxyActivities<RlControlActivities>({ ...on('control', prefix), ...light, startToCloseTimeout: '1 hour' });
+
+/** One request to a policy: a long answer of a slow model, and the wait for its server. */
+export const sampleOn = (prefix: string, summary: string): RolloutLlmActivities =>
+  proxyActivities<RolloutLlmActivities>({
+    ...on('llm', prefix),
+    ...watched,
+    summary,
+    startToCloseTimeout: '1 hour',
+    scheduleToCloseTimeout: '24 hours',
+    retry: patient,
+  });
+
+/** An episode's workspace, and the grading of what was made in it. */
+export const episodeOn = (prefix: string, summary: string): RolloutSandboxActivities =>
+  proxyActivities<RolloutSandboxActivities>({ ...on('sandbox', prefix), ...inSandbox, summary });
+
+/** Where an episode's container is. One attempt: what an act that got lost has done is not known, so nothing is done twice. */
+export const hostOn = (prefix: string, host: string, summary: string): RolloutHostActivities =>
+  proxyActivities<RolloutHostActivities>({
+    taskQueue: taskQueue(prefix, 'sandbox', host),
+    ...watched,
+    summary,
+    // a host has a slot for each of its episodes: a task that nobody takes means that the host is gone
+    scheduleToStartTimeout: '1 minute',
+    startToCloseTimeout: '30 minutes',
+    retry: { maximumAttempts: 1 },
+  });
+
+/** Pages of a run of rollouts. */
+export const rolloutsControlOn = (prefix: string): Pick<RolloutsControlActivities, 'readRollouts'> =>
+  proxyActivities<RolloutsControlActivities>({ ...on('control', prefix), ...light });
+
+/** Reads every outcome of a run. */
+export const rolloutsReportOn = (prefix: string): Pick<RolloutsControlActivities, 'writeRollouts'> =>
+  proxyActivities<RolloutsControlActivities>({
+    ...on('control', prefix),
+    ...light,
+    startToCloseTimeout: '1 hour',
   });
 
 /** The janitor's: nothing waits for them, so a day of patience would only pile up. */

@@ -185,7 +185,10 @@ async function publish(attempt: Attempt, scope: ArtefactRef, lists: ArtefactRef)
   const { life, ground } = attempt;
   const { queuePrefix, options } = life.input;
   life.show('label');
-  const { labels } = await llmOn(queuePrefix).labelInstance({ ...stageOf(attempt, 'label'), lists });
+  const { labels, problemStatement } = await llmOn(queuePrefix).labelInstance({
+    ...stageOf(attempt, 'label'),
+    lists,
+  });
   life.show('publish');
   const result = await controlOn(queuePrefix).publishInstance({
     ...stageOf(attempt, 'publish'),
@@ -196,6 +199,7 @@ async function publish(attempt: Attempt, scope: ArtefactRef, lists: ArtefactRef)
     scope,
     lists,
     labels,
+    ...(problemStatement === undefined ? {} : { problemStatement }),
     runs: attempt.runs,
     containerRuns: life.runs,
   });

@@ -13,13 +13,15 @@ const mistake = (text: string): string => {
 describe('a campaign file', () => {
   it('is read with units and dates made exact', () => {
     const file = parseCampaignFile(
-      'name: c1\nsources:\n  - pypi: cachetools\n    max_instances: 3\n  - git: ../x.git\n  - github: a/b\nsince: 2024-01-01\nruntimes: ["3.11"]\nlimits: { timeout_seconds: 60 }\n',
+      'name: c1\nsources:\n  - pypi: cachetools\n    max_instances: 3\n  - git: ../x.git\n  - github: a/b\n  - mutate: parse==1.20.2\n  - mutate: [six, ../y]\n    seed: 3\n    kinds: [swap]\nsince: 2024-01-01\nruntimes: ["3.11"]\nlimits: { timeout_seconds: 60 }\n',
       'c.yaml',
     );
     expect(file.sources).toEqual([
       { pypi: 'cachetools', max_instances: 3 },
       { git: '../x.git' },
       { github: 'a/b' },
+      { mutate: ['parse==1.20.2'] },
+      { mutate: ['six', '../y'], seed: 3, kinds: ['swap'] },
     ]);
     expect(file.since).toBe('2024-01-01T00:00:00Z');
     expect(file.limits?.timeout_seconds).toBe(60);
@@ -49,7 +51,7 @@ describe('a campaign file', () => {
     [
       'a source of two kinds',
       'name: c\nsources:\n  - pypi: x\n    git: y\n',
-      'c.yaml:4:5: "sources.0": a source needs exactly one of the keys pypi, git or github',
+      'c.yaml:4:5: "sources.0": a source needs exactly one of the keys pypi, git, github or mutate',
     ],
     [
       'a misspelt limit',
@@ -59,7 +61,22 @@ describe('a campaign file', () => {
     [
       'a source of no known kind',
       'name: c\nsources:\n  - npm: x\n',
-      'c.yaml:3:5: "sources.0": a source needs exactly one of the keys pypi, git or github',
+      'c.yaml:3:5: "sources.0": a source needs exactly one of the keys pypi, git, github or mutate',
+    ],
+    [
+      'a mutated package that is none',
+      'name: c\nsources:\n  - mutate: [six, "six=1"]\n',
+      'c.yaml:3:19: "sources.0.mutate.1": expected a package, package==version, or a clone with a / in it',
+    ],
+    [
+      'an unknown kind of bug',
+      'name: c\nsources:\n  - mutate: six\n    kinds: [typo]\n',
+      /^c\.yaml:4:13: "sources\.0\.kinds\.0": .*"argument"\|"bound"/,
+    ],
+    [
+      'a seed without a package',
+      'name: c\nsources:\n  - seed: 3\n',
+      'c.yaml:3:5: "sources.0": a source needs exactly one of the keys pypi, git, github or mutate',
     ],
     [
       'an unquoted version',

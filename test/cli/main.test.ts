@@ -29,6 +29,11 @@ describe('the command line', () => {
       /^repoforge: There is no campaign file nosuch\.yaml\.$/,
     ],
     [
+      'a training file that is not there',
+      ['rl', 'run', 'nosuch.yaml'],
+      /^repoforge: There is no training file nosuch\.yaml\.$/,
+    ],
+    [
       'a dataset that is not there',
       ['evaluate', '-d', 'nosuch', '--gold'],
       /^repoforge: There is no dataset of a campaign "nosuch" in .*; run the campaign first/,
@@ -59,7 +64,7 @@ describe('the command line', () => {
     [
       'an unknown role',
       ['worker', '--role', 'gpu'],
-      /There is no role "gpu"; roles are control, mining, sandbox, llm\./,
+      /There is no role "gpu"; roles are control, mining, sandbox, llm, trainer\./,
     ],
   ])('answers %s with a sentence, exit code 2 and nothing on stdout', async (_title, args, message) => {
     const { exitCode, stdout, stderr } = await repoforge(...args);

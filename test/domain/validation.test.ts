@@ -59,6 +59,15 @@ test('a test that fails before and passes after is FAIL_TO_PASS, one that passes
   expect(lists({ [t]: 'e' }, { [t]: 'p' })[0]).toEqual([t]);
 });
 
+test('A bug that breaks every test is rejected; a change of history that does so is not', () => {
+  expect(lists({ [t]: 'f' }, { [t]: 'p' })).toEqual([[t], [], []]);
+  expect(lists({ [t]: 'f' }, { [t]: 'p' }, { mustLeavePassing: true })).toEqual(['no_pass_to_pass', false]);
+  const one = `${A}::one`;
+  expect(lists({ [t]: 'f', [one]: 'p' }, { [t]: 'p', [one]: 'p' }, { mustLeavePassing: true })[0]).toEqual([
+    t,
+  ]);
+});
+
 const neither: readonly (readonly [string, Short | null, Short])[] = [
   ['skipped before', 's', 'p'],
   ['absent before although its file is collected', null, 'p'],

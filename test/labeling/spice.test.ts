@@ -317,3 +317,28 @@ test('a cancelled labelling ends with the reason of its cancellation', async () 
     'cancelled by the user',
   );
 });
+
+const BUG = {
+  instanceId: 'mutate__demo-1.0-0a1b2c3d',
+  failures: '- `tests/test_a.py::test_x`',
+  testPatch: '+def test_x():\n+    assert f(1) == 2\n',
+  failToPass: ['tests/test_a.py::test_x'],
+};
+test('a bug is reported in one request that holds the failing tests, and its tokens are counted', async () => {
+  serve(completion(['# f is off by one\n\n`f(1)` gives 3.\n\n']));
+  const report = await labeler().reportBug?.(BUG);
+  expect(report).toMatchObject({
+    text: '# f is off by one\n\n`f(1)` gives 3.\n',
+    usage: { requests: 1, promptTokens: 2_000, completionTokens: 300 },
+  });
+  expect(bodies()[0]?.n).toBeUndefined();
+  expect(bodies()[0]?.messages[1]?.content).toContain('assert f(1) == 2');
+});
+
+test('a report without text is a retryable bad answer, not an empty problem statement', async () => {
+  serve(completion([null]));
+  await expect(labeler().reportBug?.(BUG)).rejects.toMatchObject({
+    type: FAILURE_TYPES.badAnswer,
+    nonRetryable: false,
+  });
+});

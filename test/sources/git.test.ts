@@ -20,7 +20,11 @@ const LIMITS: MineLimits = {
   until: null,
   maxCandidates: null,
 };
-const context = { heartbeat: () => undefined, signal: new AbortController().signal };
+const context = {
+  owner: { installation: 'test', host: 'test' },
+  heartbeat: () => undefined,
+  signal: new AbortController().signal,
+};
 
 let dir = '';
 let origin: TestRepository;

@@ -22,7 +22,11 @@ const NO_LIMITS: MineLimits = {
   maxCandidates: null,
 };
 const log = pino({ level: 'silent' });
-const context = { heartbeat: () => undefined, signal: new AbortController().signal };
+const context = {
+  owner: { installation: 'test', host: 'test' },
+  heartbeat: () => undefined,
+  signal: new AbortController().signal,
+};
 
 /** What the six pull requests of the test's repository are, by number. */
 interface History {

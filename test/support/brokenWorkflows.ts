@@ -14,3 +14,5 @@ export const environment = broken(real.environment);
 export const evaluation = broken(real.evaluation);
 export const instance = broken(real.instance);
 export const janitor = broken(real.janitor);
+export const rollout = broken(real.rollout);
+export const rollouts = broken(real.rollouts);

@@ -10,6 +10,8 @@ import type { ArtefactRef, Rejection } from '../../src/domain/types.ts';
 import type { RunSummary } from '../../src/domain/runs.ts';
 import type { VerdictName } from '../../src/domain/verdicts.ts';
 import type { ActivitiesByRole } from '../../src/workers/main.ts';
+import { createRolloutStubs } from './rolloutStubs.ts';
+import type { RolloutStubs } from './rolloutStubs.ts';
 
 /** A made-up but well-formed ref, so that logs and histories stay readable. */
 export const fakeRef = (text: string): ArtefactRef =>
@@ -43,6 +45,8 @@ export interface StubPlan {
   readonly rejected?: (id: string) => Rejection | undefined;
   /** What gold of a published row comes to when the janitor runs it again. */
   readonly goldVerdict?: (id: string) => VerdictName;
+  /** What rollouts' activities answer instead of the usual. */
+  readonly rollout?: Partial<RolloutStubs>;
   /** Ids that the janitor's sample holds. */
   readonly sample?: readonly string[];
 }
@@ -74,6 +78,7 @@ export function createStubs(env: { readonly client: Client }, plan: StubPlan): S
     totalMs: 1,
   });
   const minePage = pageOf(plan, results);
+  const rollouts = createRolloutStubs(step, plan.rollout);
   const activities: ActivitiesByRole = {
     mining: {
       async minePage(request) {
@@ -126,14 +131,36 @@ export function createStubs(env: { readonly client: Client }, plan: StubPlan): S
         await step('recheckGold', request);
         return { verdict: plan.goldVerdict?.(request.instanceId) ?? 'resolved' };
       },
+      openEpisode: (request) => rollouts.openEpisode(request),
+      gradeRollout: (request) => rollouts.gradeRollout(request),
+    },
+    host: {
+      actOnTurn: (request) => rollouts.actOnTurn(request),
+      closeEpisode: (request) => rollouts.closeEpisode(request),
     },
     llm: {
+      sampleTurn: (request) => rollouts.sampleTurn(request),
       async labelInstance(request) {
         await step('labelInstance', request);
         return { labels: fakeRef('labels') };
       },
     },
+    trainer: {
+      openTraining: noTraining,
+      trainStep: noTraining,
+      publishVersion: noTraining,
+      deployVersion: noTraining,
+      retireVersions: noTraining,
+    },
     control: {
+      readRollouts: (request) => rollouts.readRollouts(request),
+      writeRollouts: (request) => rollouts.writeRollouts(request),
+      readPrompts: noTraining,
+      describeRollouts: noTraining,
+      formBatch: noTraining,
+      recordStep: noTraining,
+      recordHeldOut: noTraining,
+      writeRlReport: noTraining,
       async samplePublished(request) {
         await step('samplePublished', request);
         return (plan.sample ?? []).slice(0, request.count).map((instanceId) => ({
@@ -234,6 +261,11 @@ export function createStubs(env: { readonly client: Client }, plan: StubPlan): S
   };
   return { activities, calls, results, of: (activity) => calls.filter((call) => call.activity === activity) };
 }
+
+/** Training has stubs of its own. */
+const noTraining = async (): Promise<never> => {
+  throw ApplicationFailure.nonRetryable('These stubs do not train.', 'BadInput');
+};
 
 function pageOf(plan: StubPlan, results: ReadonlyMap<string, InstanceResult>) {
   const size = plan.minePageSize ?? 5;

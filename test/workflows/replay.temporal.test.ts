@@ -16,7 +16,15 @@ const replay = (name: string, bundle: WorkflowBundleOption): Promise<void> =>
 
 describe('The workflows of today walk every kept history as they did then', () => {
   test('and there are histories of every workflow', () => {
-    for (const workflow of ['campaign', 'instance', 'environment', 'evaluation', 'janitor'])
+    for (const workflow of [
+      'campaign',
+      'instance',
+      'environment',
+      'evaluation',
+      'janitor',
+      'rollout',
+      'rollouts',
+    ])
       expect(histories.filter((name) => name.startsWith(`${workflow}-`))).not.toEqual([]);
   });
 

@@ -6,68 +6,26 @@ changed. A step that is committed is never taken again, however often it is aske
 
 from __future__ import annotations
 
-import errno
+import gc
 import math
 import shutil
 import threading
-import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .files import read_manifest, write_directory, write_manifest
+from .checkpoints import Checkpoints
+from .files import disk_is_full, read_manifest, write_directory, write_manifest
+from .gradients import sum_gradients
 from .journal import CommittedStep, Journal, Refused
-from .losses import LossOptions, token_loss
-from .metrics import Sums, merged
-from .model import DTYPES, LoraOptions, Policy
-from .samples import Sample, micro_batches, part_hash, rows_of
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What a run is from its first step to its last."""
-
-    base: str
-    """Directory of the model that training begins with."""
-    lora: LoraOptions | None = None
-    dtype: str = "float32"
-    gradient_checkpointing: bool = False
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.95
-    max_gradient_norm: float = 1.0
-    tokens_at_once: int = 16_384
-    """Padded tokens of one forward pass."""
-
-
-@dataclass(frozen=True)
-class StepKey:
-    step: int
-    epoch: int = 0
-    """Pass over the step's batch, from 0."""
-
-
-@dataclass
-class Gathered:
-    """Parts of the step under way, whose gradients have been added up."""
-
-    key: StepKey
-    parts: dict[int, tuple[str, dict[str, float]]] = field(default_factory=dict)
-    samples: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Version:
-    name: str
-    path: str
-    sha256: str
-    step: int
-
-
-KEPT_CHECKPOINTS = 2
+from .losses import BadLoss, LossOptions
+from .metrics import merged
+from .model import DTYPES, Policy
+from .run import Gathered, RunConfig, StepKey, Version
+from .samples import BadSample, Sample, micro_batches, part_hash, rows_of
 
 
 class Engine:
@@ -83,15 +41,20 @@ class Engine:
         self._lock = threading.Lock()
         self._run: str | None = None
 
-    def open_run(self, run: str, config: RunConfig) -> CommittedStep | None:
-        """Loads the run's last committed step, or the base; returns that step."""
+    def open_run(self, run: str, config: RunConfig, anew: bool = False) -> CommittedStep | None:
+        """Loads the run's last committed step, or the base; returns that step. A run that is open stays as it is, or with
+        `anew` goes back to that step: what was gathered since is dropped."""
         with self._working("open_run"):
             if config.dtype not in DTYPES:
                 raise Refused("bad_config", f'there is no dtype "{config.dtype}"; dtypes are {", ".join(DTYPES)}')
+            if not (Path(config.base) / "config.json").is_file():
+                raise Refused("bad_config", f"there is no model in {config.base} as this trainer sees it")
             self._journal.open_run(run, asdict(config))
             if self._run == run:
+                if anew:
+                    self._go_back()
                 return self._journal.last(run)
-            self._run = None
+            self._close_run()
             self._config = config
             self._policy = Policy(Path(config.base), self.device, DTYPES[config.dtype], config.lora, config.gradient_checkpointing)
             self._optimizer = torch.optim.AdamW(
@@ -99,9 +62,14 @@ class Engine:
             )
             self._gathered: Gathered | None = None
             self._start: dict[int, torch.Tensor] = {}
+            self._first_pass: dict[str, float] = {}
             self._run = run
-            self._go_back()
-            self._remove_old_checkpoints()
+            try:
+                self._go_back()
+            except BaseException:
+                self._close_run()  # half open is not open
+                raise
+            self._checkpoints(run).remove_old(self._step_now())
             return self._journal.last(run)
 
     def forward_backward(self, run: str, key: StepKey, part: int, samples: list[Sample], loss: LossOptions) -> dict[str, Any]:
@@ -109,7 +77,7 @@ class Engine:
         with self._working("forward_backward"):
             self._require(run)
             self._refuse_committed(key.step)
-            digest = part_hash(samples)
+            digest = part_hash(samples, loss)
             for sample in samples:
                 sample.check(self._policy.vocabulary)
             loss.check()
@@ -147,17 +115,19 @@ class Engine:
             if set(here) != set(parts) or sorted(gathered.samples) != sorted(samples):
                 raise Refused("other_parts", f"step {key.step} was gathered from other parts or samples than the named ones")
             metrics = self._take_step(gathered, learning_rate)
-            self._gathered = None
             if not final:
                 self._epochs_done = key
                 return {"incarnation": self.incarnation, "committed": False, "again": False, "metrics": metrics}
             self._commit(run, key.step, batch_hash, metrics, samples)
             return {"incarnation": self.incarnation, "committed": True, "again": False, "metrics": metrics}
 
-    def forward(self, run: str, samples: list[Sample]) -> list[list[float]]:
-        """Log-probabilities of each sample's targets under the present parameters, for parity checks and probes."""
+    def forward(self, run: str, samples: list[Sample], step: int | None = None) -> list[list[float]]:
+        """Log-probabilities of each sample's targets under the present parameters, for parity checks and probes; with `step`
+        only when they are those of that committed step."""
         with self._working("forward"), torch.no_grad():
             self._require(run)
+            if step is not None:
+                self._require_step(step)
             for sample in samples:
                 sample.check(self._policy.vocabulary)
             found: dict[int, float] = {}
@@ -175,9 +145,7 @@ class Engine:
             name = f"{run}-v{step}"
             target = self._place(run) / "versions" / f"v{step}"
             if read_manifest(target) is None:
-                present = self._step_now()
-                if step != present or self._dirty:
-                    raise Refused("wrong_step", f"version {step} cannot be written: the run is at step {present}", step=present)
+                self._require_step(step)
                 target.parent.mkdir(parents=True, exist_ok=True)
 
                 def fill(directory: Path) -> None:
@@ -194,6 +162,12 @@ class Engine:
         with self._working("remove_version"):
             shutil.rmtree(self._place(run) / "versions" / f"v{step}", ignore_errors=True)
 
+    def render(self, run: str, conversations: list[list[dict[str, str]]], open_answer: bool = True) -> list[list[int]]:
+        """Token ids of conversations, by the chat template of the run's model, with the opening of an answer where wanted."""
+        with self._working("render"):
+            self._require(run)
+            return self._policy.render(conversations, open_answer)
+
     def journal(self, run: str) -> list[dict[str, Any]]:
         with self._lock:
             return [{**asdict(step), "sample_ids": self._journal.samples(run, step.step)} for step in self._journal.steps(run)]
@@ -201,6 +175,15 @@ class Engine:
     def health(self) -> dict[str, Any]:
         """Never waits for work under way."""
         return {"incarnation": self.incarnation, "run": self._run, "busy": self.busy, "device": str(self.device)}
+
+    def _close_run(self) -> None:
+        """Lets go of a run's memory before another one's is taken."""
+        if self._run is not None:
+            self._run = None
+            del self._policy, self._optimizer, self._gathered, self._start
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     # ---- within the lock ----------------------------------------------------------------------------------------------
 
@@ -211,8 +194,17 @@ class Engine:
         if self._run != run:
             raise Refused("no_run", f'the run "{run}" is not open here; open it again', open=self._run, incarnation=self.incarnation)
 
+    def _require_step(self, step: int) -> None:
+        present = self._step_now()
+        if step != present or self._dirty:
+            within = " and within the next" if self._dirty else ""
+            raise Refused("wrong_step", f"the parameters are not those of step {step}: the run is at step {present}{within}", step=present)
+
     def _place(self, run: str) -> Path:
         return self.directory / "runs" / run
+
+    def _checkpoints(self, run: str) -> Checkpoints:
+        return Checkpoints(self._place(run) / "checkpoints")
 
     def _step_now(self) -> int:
         assert self._run is not None
@@ -242,100 +234,65 @@ class Engine:
         return self._gathered
 
     def _add_gradients(self, key: StepKey, part: int, samples: list[Sample], loss: LossOptions) -> dict[str, float]:
-        before = {name: one.grad.clone() if one.grad is not None else None for name, one in self._policy.trained().items()} if self._gathered and self._gathered.parts else None
         try:
-            return self._sum_gradients(key, part, samples, loss)
+            metrics, first = sum_gradients(self._policy, samples, loss, self._start.get(part), self._config.tokens_at_once)
         except BaseException:
-            for name, one in self._policy.trained().items():  # half a part is no part
-                one.grad = None if before is None else before[name]
+            self._drop_gathered()  # half a part is no part, and cannot be told from the others: they are sent again
             raise
-
-    def _sum_gradients(self, key: StepKey, part: int, samples: list[Sample], loss: LossOptions) -> dict[str, float]:
-        sums = Sums()
-        count = sum(len(sample.targets) for sample in samples)
-        start = self._start.get(part)
-        first = torch.zeros(count, device=self.device)
-        for batch in micro_batches(rows_of(samples), self._config.tokens_at_once):
-            entries = [entry for row in batch for entry in row.entries]
-            order = torch.tensor([entry.order for entry in entries], device=self.device)
-            scored = self._policy.score(batch, entries)
-            recorded = torch.tensor([entry.target.logprob for entry in entries], device=self.device)
-            advantage = torch.tensor([entry.sample.advantage for entry in entries], device=self.device)
-            weight = torch.tensor([entry.sample.weight for entry in entries], device=self.device)
-            own_start = scored.logprob.detach() if start is None else start[order]
-            first[order] = own_start
-            reference = self._policy.reference_logprobs(batch, entries) if loss.kl_coefficient > 0 else None
-            result = token_loss(scored, recorded, advantage, loss, own_start, reference)
-            total = (result.loss * weight).sum()
-            total.backward()
-            sums.add(total, scored, recorded, result.clipped, reference)
         if key.epoch == 0:
             self._start[part] = first
-        return sums.metrics()
+        if not math.isfinite(metrics["loss"]):
+            self._go_back()
+            raise Refused("not_finite", f"step {key.step}, part {part}: the loss is {metrics['loss']}; the step was not taken", **metrics)
+        return metrics
+
+    def _drop_gathered(self) -> None:
+        self._gathered = None
+        self._optimizer.zero_grad(set_to_none=True)
 
     def _take_step(self, gathered: Gathered, learning_rate: float) -> dict[str, float]:
         parameters = list(self._policy.trained().values())
         metrics = merged([metrics for _, metrics in gathered.parts.values()])
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._config.max_gradient_norm))
         if not (math.isfinite(norm) and math.isfinite(metrics["loss"])):
-            self._gathered = None
             self._go_back()
-            raise Refused("not_finite", f"step {gathered.key.step}: loss {metrics['loss']}, gradient norm {norm}; nothing was changed", **metrics)
+            raise Refused("not_finite", f"step {gathered.key.step}: loss {metrics['loss']}, gradient norm {norm}; the step was not taken", **metrics)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._dirty = True
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._drop_gathered()
+        if gathered.key.epoch == 0:
+            self._first_pass = {name: metrics[name] for name in ("mismatch_kl", "mismatch_max")}
+        # what the first pass says of the sampler is not overlaid by the step's own updates
+        metrics = {**metrics, **self._first_pass}
         return {**metrics, "gradient_norm": norm, "learning_rate": learning_rate}
 
     def _commit(self, run: str, step: int, batch_hash: str, metrics: dict[str, float], samples: list[str]) -> None:
-        target = self._place(run) / "checkpoints" / str(step)
-        target.parent.mkdir(parents=True, exist_ok=True)
-
-        def fill(directory: Path) -> None:
-            self._policy.save_weights(directory)
-            torch.save(self._optimizer.state_dict(), directory / "optimizer.pt")
-
         try:
-            write_directory(target, fill)
-            self._journal.commit(run, step, batch_hash, target.name, metrics, samples)
-        except BaseException as error:
+            name = self._checkpoints(run).save(step, self._policy, self._optimizer)
+            self._journal.commit(run, step, batch_hash, name, metrics, samples)
+        except BaseException:
             self._go_back()
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise Refused("no_disk", f"step {step} was not kept: {error}; free some room, then send it again") from error
             raise
         self._dirty = False
         self._epochs_done = None
         self._start.clear()
-        self._remove_old_checkpoints()
+        self._checkpoints(run).remove_old(step)
 
     def _go_back(self) -> None:
         """Parameters and optimizer as the last committed step left them."""
         assert self._run is not None
         last = self._journal.last(self._run)
-        self._gathered = None
+        self._drop_gathered()
         self._epochs_done: StepKey | None = None
-        self._optimizer.zero_grad(set_to_none=True)
         self._optimizer.state.clear()
+        checkpoints = self._checkpoints(self._run)
         if last is None:
-            initial = self._place(self._run) / "checkpoints" / "0"
-            if not (initial / "weights.safetensors").exists():
-                initial.parent.mkdir(parents=True, exist_ok=True)
-                write_directory(initial, self._policy.save_weights)
-            self._policy.load_weights(initial)
+            checkpoints.load_initial(self._policy)
         else:
-            kept = self._place(self._run) / "checkpoints" / last.checkpoint
-            self._policy.load_weights(kept)
-            self._optimizer.load_state_dict(torch.load(kept / "optimizer.pt", map_location=self.device, weights_only=True))
+            checkpoints.load(last.checkpoint, self._policy, self._optimizer)
         self._dirty = False
-
-    def _remove_old_checkpoints(self) -> None:
-        assert self._run is not None
-        now = self._step_now()
-        for directory in (self._place(self._run) / "checkpoints").iterdir():
-            old = not directory.name.isdigit() or not now - KEPT_CHECKPOINTS < int(directory.name) <= now
-            if old and directory.name != str(now):
-                shutil.rmtree(directory, ignore_errors=True)
 
 
 class _Work:
@@ -349,6 +306,8 @@ class _Work:
         self._engine._lock.acquire()
         self._engine.busy = self._what
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._engine.busy = None
         self._engine._lock.release()
+        if error is not None and not isinstance(error, (Refused, BadSample, BadLoss)) and disk_is_full(error, self._engine.directory):
+            raise Refused("no_disk", f"{self._what} was not done, nothing was changed: {error}; free some room, then send it again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,7 +21,9 @@ def write_directory(target: Path, fill: Callable[[Path], None]) -> None:
     try:
         fill(temporary)
         for path in temporary.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # some libraries write for their own user alone; a server may be another
             flush(path)
+        temporary.chmod(0o755)
         flush(temporary)
         shutil.rmtree(target, ignore_errors=True)
         os.rename(temporary, target)
@@ -55,3 +58,15 @@ def read_manifest(directory: Path) -> dict[str, object] | None:
         return json.loads((directory / MANIFEST).read_text())
     except (OSError, ValueError):
         return None
+
+
+FULL_BYTES = 2**20
+
+
+def disk_is_full(error: BaseException, directory: Path) -> bool:
+    """Whether something failed because there was no room: each library that writes says so in its own way, or not at all."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if "No space left on device" in str(error) or "disk is full" in str(error):
+        return True
+    return shutil.disk_usage(directory).free < FULL_BYTES

@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from .losses import Scored, score
 from .samples import Entry, Row
@@ -51,10 +51,12 @@ class Policy:
         if checkpointing:
             model.gradient_checkpointing_enable()
             model.enable_input_require_grads()
-        model.train()  # without dropout anywhere this differs from evaluation only in that gradients may be kept
+        without_dropout(model)
+        model.train()  # without dropout this differs from evaluation only in that gradients may be kept
         self.model = model
         self._computing = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
         self._reference: Any = None
+        self._tokenizer: Any = None
 
     @property
     def inner(self) -> Any:
@@ -66,6 +68,12 @@ class Policy:
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         return {name: one for name, one in self.model.named_parameters() if one.requires_grad}
+
+    def render(self, conversations: list[list[dict[str, str]]], open_answer: bool) -> list[list[int]]:
+        """Token ids of conversations as a server renders them: by the model's own chat template."""
+        if self._tokenizer is None:
+            self._tokenizer = AutoTokenizer.from_pretrained(self.base)
+        return [list(self._tokenizer.apply_chat_template(one, add_generation_prompt=open_answer, tokenize=True, return_dict=False)) for one in conversations]
 
     def score(self, rows: list[Row], entries: list[Entry]) -> Scored:
         """Scores of the rows' targets, in the order of `entries`."""
@@ -156,6 +164,15 @@ class Policy:
         for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "special_tokens_map.json"):
             if (self.base / name).exists():
                 (directory / name).write_bytes((self.base / name).read_bytes())
+
+
+def without_dropout(model: torch.nn.Module) -> None:
+    """The sampler has none: with it no log-probability would be the sampler's, nor the same twice."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 def joined(pieces: list[Scored]) -> Scored:

@@ -11,6 +11,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 
+from .losses import LossOptions
+
 
 class BadSample(ValueError):
     """A sample that cannot be trained on; the message says which and why."""
@@ -56,9 +58,9 @@ class Sample:
                 raise BadSample(f"{where}: an allowed token at {target.position} is outside the vocabulary of {vocabulary}")
 
 
-def part_hash(samples: list[Sample]) -> str:
-    """Digest of a part's samples, equal for equal content."""
-    text = json.dumps([asdict(sample) for sample in samples], sort_keys=True, separators=(",", ":"))
+def part_hash(samples: list[Sample], loss: LossOptions) -> str:
+    """Digest of a part's samples and of what is done with them, equal for equal content."""
+    text = json.dumps([asdict(loss), *(asdict(sample) for sample in samples)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -6,6 +6,7 @@ no meaning. 507: the disk is full, nothing was changed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -56,6 +57,8 @@ class ConfigBody(Body):
 class OpenBody(Body):
     run: str = RUN_ID
     config: ConfigBody
+    anew: bool = False
+    """Drops what was gathered of the step under way."""
 
 
 class SampleBody(Body):
@@ -116,6 +119,20 @@ class StepBody(Body):
 class ForwardBody(Body):
     run: str = RUN_ID
     samples: list[SampleBody] = Field(min_length=1)
+    step: int | None = Field(default=None, ge=0)
+    """Refuse unless the parameters are those of this step."""
+
+
+class MessageBody(Body):
+    role: str
+    content: str
+
+
+class RenderBody(Body):
+    run: str = RUN_ID
+    conversations: list[list[MessageBody]]
+    open_answer: bool = True
+    """With what an answer begins with, as for a server that is to answer."""
 
 
 class VersionBody(Body):
@@ -128,7 +145,8 @@ def create_app(engine: Engine) -> FastAPI:
 
     @app.exception_handler(Refused)
     async def refused(_request: Request, error: Refused) -> JSONResponse:
-        content = {"kind": error.kind, "message": str(error), "facts": error.facts}
+        facts = {name: str(value) if isinstance(value, float) and not math.isfinite(value) else value for name, value in error.facts.items()}
+        content = {"kind": error.kind, "message": str(error), "facts": facts}
         return JSONResponse(content, status_code=507 if error.kind == "no_disk" else 409)
 
     @app.exception_handler(BadSample)
@@ -143,7 +161,7 @@ def create_app(engine: Engine) -> FastAPI:
 
     @app.post("/open_run")
     def open_run(body: OpenBody) -> dict[str, Any]:
-        last = engine.open_run(body.run, body.config.config())
+        last = engine.open_run(body.run, body.config.config(), body.anew)
         return {"incarnation": engine.incarnation, "step": 0 if last is None else last.step, "last": None if last is None else asdict(last)}
 
     @app.post("/forward_backward")
@@ -158,7 +176,12 @@ def create_app(engine: Engine) -> FastAPI:
 
     @app.post("/forward")
     def forward(body: ForwardBody) -> dict[str, Any]:
-        return {"logprobs": engine.forward(body.run, [one.sample() for one in body.samples])}
+        return {"logprobs": engine.forward(body.run, [one.sample() for one in body.samples], body.step)}
+
+    @app.post("/render")
+    def render(body: RenderBody) -> dict[str, Any]:
+        conversations = [[message.model_dump() for message in one] for one in body.conversations]
+        return {"token_ids": engine.render(body.run, conversations, body.open_answer)}
 
     @app.post("/publish")
     def publish(body: VersionBody) -> dict[str, Any]:

@@ -169,9 +169,59 @@ def test_a_full_disk_loses_nothing(engine: Engine, monkeypatch: pytest.MonkeyPat
     assert step(engine, 1, [[sample("a")]])["committed"]
 
 
+def test_a_disk_that_is_full_when_a_run_begins_leaves_it_unopened(tmp_path: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch):
+    import errno
+
+    from repoforge_trainer import checkpoints
+
+    engine = Engine(tmp_path / "trainer")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "write_directory", full)
+        refusal("no_disk", lambda: engine.open_run("r", config))
+    refusal("no_run", lambda: engine.forward("r", [sample("a")]))
+    engine.open_run("r", config)
+    assert step(engine, 1, [[sample("a")]])["committed"]
+
+
 def test_a_run_keeps_its_configuration(engine: Engine, config: RunConfig):
     refusal("other_config", lambda: engine.open_run("r", replace(config, beta2=0.9)))
     assert engine.open_run("r", config) is None
+
+
+def test_a_base_that_is_not_there_is_refused_and_an_open_run_stays_open(engine: Engine, config: RunConfig):
+    refusal("bad_config", lambda: engine.open_run("x", replace(config, base="/nowhere")))
+    refusal("bad_config", lambda: engine.open_run("x", replace(config, dtype="int4")))
+    assert engine.forward("r", [sample("a")])
+
+
+def test_log_probabilities_are_asked_for_a_step_or_not_at_all(engine: Engine):
+    assert engine.forward("r", [sample("x")], step=0)
+    refusal("wrong_step", lambda: engine.forward("r", [sample("x")], step=1))
+    answer = engine.forward_backward("r", StepKey(1), 0, [sample("a")], LOSS)
+    engine.optim_step("r", StepKey(1), {0: answer["hash"]}, ["a"], "b", 1e-2, False)
+    refusal("wrong_step", lambda: engine.forward("r", [sample("x")], step=0))  # within step 1
+    engine.open_run("r", engine._config, anew=True)
+    assert engine.forward("r", [sample("x")], step=0)
+
+
+def test_a_part_that_fails_is_dropped_with_the_others_and_all_are_sent_again(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    first = engine.forward_backward("r", StepKey(1), 0, [sample("a")], LOSS)
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._policy, "score", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            engine.forward_backward("r", StepKey(1), 1, [sample("b")], LOSS)
+    assert refusal("parts_missing", lambda: engine.optim_step("r", StepKey(1), {0: first["hash"]}, ["a"], "b", 1e-2, True)).facts["parts"] == [0]
+    assert step(engine, 1, [[sample("a")], [sample("b")]])["committed"]
+
+
+def test_metrics_of_the_sampler_are_those_before_the_step_changed_anything(engine: Engine):
+    one = sample("a")
+    exact = replace(one, targets=tuple(Target(target.position, logprob) for target, logprob in zip(one.targets, engine.forward("r", [one])[0])))
+    assert step(engine, 1, [[exact]], rate=5e-2, epochs=3)["metrics"]["mismatch_max"] < 1e-4
 
 
 def test_an_adapter_is_published_as_peft_reads_it(tmp_path: Path, base: Path, config: RunConfig):

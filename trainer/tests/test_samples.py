@@ -1,3 +1,4 @@
+from repoforge_trainer.losses import LossOptions
 from repoforge_trainer.samples import BadSample, Sample, Target, micro_batches, part_hash, rows_of
 import pytest
 
@@ -24,7 +25,9 @@ def test_batches_hold_no_more_padded_tokens_than_they_may():
 
 
 def test_a_hash_is_of_the_content():
-    assert part_hash([choice("a", 7)]) == part_hash([choice("a", 7)]) != part_hash([choice("a", 8)])
+    plain = LossOptions()
+    assert part_hash([choice("a", 7)], plain) == part_hash([choice("a", 7)], plain) != part_hash([choice("a", 8)], plain)
+    assert part_hash([choice("a", 7)], plain) != part_hash([choice("a", 7)], LossOptions(entropy_coefficient=0.1))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ import {
   startCampaign,
   stopCampaign,
 } from '../../client/campaigns.ts';
-import type { Session } from '../../setup/session.ts';
 import { campaignUrl, requestFromFile, runCampaign } from '../campaigns.ts';
 import { withSession, type GlobalOptions } from '../context.ts';
-import { createOutput, EXIT, UsageError, type Output } from '../output.ts';
+import { createOutput, EXIT, UsageError } from '../output.ts';
 import { campaignLine } from '../progress.ts';
+import { addVerb, inSession } from '../steering.ts';
 import { campaignSummary, summaryText } from '../summary.ts';
+
+const CAMPAIGN = { name: 'campaign', argument: '<name>' };
 
 /** `campaign run|start|status|pause|resume|resize|stop`. */
 export function addCampaignCommands(root: Command): void {
@@ -29,16 +31,24 @@ export function addCampaignCommands(root: Command): void {
     .argument('<file>', 'campaign file (YAML)')
     .option('--fresh', 'a new campaign beside the one of this name')
     .action(start);
-  steer(campaign, 'pause', 'start no new instance; running ones go on', (session, name) =>
-    pauseCampaign(session, name),
+  addVerb(
+    campaign,
+    { name: 'pause', description: 'start no new instance; running ones go on', done: 'paused' },
+    CAMPAIGN,
+    pauseCampaign,
   );
-  steer(campaign, 'resume', 'go on after a pause', (session, name) => resumeCampaign(session, name));
+  addVerb(
+    campaign,
+    { name: 'resume', description: 'go on after a pause', done: 'resumed' },
+    CAMPAIGN,
+    resumeCampaign,
+  );
   campaign
     .command('status')
     .description('how a campaign is doing')
     .argument('<name>')
     .action(async (name: string, _options: object, command: Command) => {
-      await inSession(command, async (session, output) => {
+      await inSession(command, CAMPAIGN.name, async (session, output) => {
         const status = await campaignStatus(session, name);
         if (status === null) throw new UsageError(`There is no campaign "${name}" on this Temporal server.`);
         const line =
@@ -57,7 +67,7 @@ export function addCampaignCommands(root: Command): void {
     .argument('<name>')
     .requiredOption('--window <n>', 'instances in flight at once', Number)
     .action(async (name: string, options: { readonly window: number }, command: Command) => {
-      await inSession(command, async (session, output) => {
+      await inSession(command, CAMPAIGN.name, async (session, output) => {
         await resizeCampaign(session, name, options.window);
         output.result(
           { name, window: options.window },
@@ -71,43 +81,9 @@ export function addCampaignCommands(root: Command): void {
     .argument('<name>')
     .option('--finish-running', 'let running instances end first')
     .action(async (name: string, options: { readonly finishRunning?: boolean }, command: Command) => {
-      await inSession(command, async (session, output) => {
+      await inSession(command, CAMPAIGN.name, async (session, output) => {
         await stopCampaign(session, name, options.finishRunning === true ? 'finish' : 'cancel');
         output.result({ name, stopping: true }, `${name}: stopping.`);
-      });
-    });
-}
-
-/** Opens a session for a command that only talks to Temporal; an unknown workflow is one sentence. */
-async function inSession(
-  command: Command,
-  use: (session: Session, output: Output) => Promise<void>,
-): Promise<void> {
-  const options = command.optsWithGlobals<GlobalOptions>();
-  const output = createOutput({ json: options.json === true });
-  try {
-    await withSession(options, output, (session) => use(session, output));
-  } catch (error) {
-    if (error instanceof Error && error.name === 'WorkflowNotFoundError')
-      throw new UsageError(`There is no running campaign "${command.args[0]}" on this Temporal server.`);
-    throw error;
-  }
-}
-
-function steer(
-  campaign: Command,
-  verb: string,
-  words: string,
-  act: (session: Session, name: string) => Promise<void>,
-): void {
-  campaign
-    .command(verb)
-    .description(words)
-    .argument('<name>')
-    .action(async (name: string, _options: object, command: Command) => {
-      await inSession(command, async (session, output) => {
-        await act(session, name);
-        output.result({ name, done: verb }, `${name}: ${verb}d.`);
       });
     });
 }
@@ -137,7 +113,7 @@ async function run(file: string, _options: object, command: Command): Promise<vo
 async function start(file: string, _options: object, command: Command): Promise<void> {
   const { fresh } = command.optsWithGlobals<RunOptions>();
   const request = { ...(await requestFromFile(file)), fresh: fresh === true };
-  await inSession(command, async (session, output) => {
+  await inSession(command, CAMPAIGN.name, async (session, output) => {
     const started = await startCampaign(session, request);
     const url =
       session.temporal.uiUrl === null ? '' : ` Temporal UI: ${campaignUrl(session, started.workflowId)}`;

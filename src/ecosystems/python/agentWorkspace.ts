@@ -7,7 +7,7 @@ import type { RunPlan } from '../../domain/runs.ts';
 import { infraFailure } from '../../domain/failures.ts';
 import { diffCommand, MAX_DIFF_BYTES } from '../../sandbox/gitDiff.ts';
 import { SANDBOX_PATHS, SANDBOX_USERS } from '../../sandbox/types.ts';
-import type { BaseImages, ExecResult, SandboxDriver } from '../../sandbox/types.ts';
+import type { BaseImages, ExecOptions, ExecResult, SandboxDriver } from '../../sandbox/types.ts';
 import type { ArtefactStore } from '../../store/types.ts';
 import type { WorkContext } from '../types.ts';
 import { installOutcome, placeBase } from './install.ts';
@@ -33,8 +33,11 @@ export type AgentPatch =
   | { readonly ok: false; readonly note: string };
 
 export interface AgentWorkspace {
-  /** Runs a shell script in the tree as the test user. */
-  exec(script: string, options: { readonly timeoutMs: number }): Promise<ExecResult>;
+  /** Runs a shell script in the tree as the test user; without a signal of its own until the opening's is aborted. */
+  exec(
+    script: string,
+    options: Pick<ExecOptions, 'timeoutMs' | 'outputBytes' | 'stdin' | 'signal'>,
+  ): Promise<ExecResult>;
   /** Ends everything that runs as the test user and takes the change of the tree against its one commit. */
   takePatch(): Promise<AgentPatch>;
   close(): Promise<void>;
@@ -81,8 +84,8 @@ export async function openWorkspace(
     throw error;
   }
   return {
-    exec: async (script, { timeoutMs }) =>
-      sandbox.exec(['sh', '-c', script], { ...asAgent, env: TEST_ENVIRONMENT, timeoutMs }),
+    exec: async (script, options) =>
+      sandbox.exec(['sh', '-c', script], { ...asAgent, env: TEST_ENVIRONMENT, ...options }),
     async takePatch() {
       // nothing may write while git reads; the shell that says so is spared by the kernel
       const stop = ['sh', '-c', 'kill -KILL -1 2>/dev/null; exit 0'];

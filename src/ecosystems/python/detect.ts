@@ -1,3 +1,4 @@
+import { isArchive } from '../../domain/types.ts';
 import type { Candidate } from '../../domain/types.ts';
 import type { Mirror } from '../../sources/types.ts';
 import { configuredPlugins, testDistributions } from './imports.ts';
@@ -43,7 +44,7 @@ const TEST_FILE = /(?:^|\/)(?:conftest|test_[^/]*|[^/]*_tests?|tests?)\.py$|(?:^
 /** Reads what detection needs of a candidate's base tree and of its tests after the test patch. */
 export async function detectProject(
   mirror: Mirror,
-  candidate: Pick<Candidate, 'baseCommit' | 'testCommit' | 'source'>,
+  candidate: Pick<Candidate, 'baseCommit' | 'testCommit' | 'source' | 'provenance'>,
 ): Promise<PythonProject | null> {
   const entries = (await mirror.listTree(candidate.baseCommit)).filter((entry) => entry.mode !== '160000');
   const paths = new Set(entries.map((entry) => entry.path));
@@ -61,7 +62,7 @@ export async function detectProject(
   return describeProject(
     tree,
     [...testTexts.values()].map((content) => content.toString('utf8')),
-    candidate.source === 'pypi',
+    isArchive(candidate),
   );
 }
 

@@ -1,3 +1,4 @@
+import { isArchive } from '../../domain/types.ts';
 import type { Candidate, EnvironmentKey, Rejection } from '../../domain/types.ts';
 import { infraFailure } from '../../domain/failures.ts';
 import type { ArtefactStore, RecordStore } from '../../store/types.ts';
@@ -119,5 +120,6 @@ const SENTENCES: Readonly<Record<Leak['kind'], string>> = {
 };
 
 /** Distribution name of a release candidate. */
-export const distributionOf = (candidate: Pick<Candidate, 'repo' | 'source'>): string | null =>
-  candidate.source === 'pypi' ? candidate.repo.replace(/^pypi\//, '') : null;
+export const distributionOf = (
+  candidate: Pick<Candidate, 'repo' | 'source' | 'provenance'>,
+): string | null => (isArchive(candidate) ? candidate.repo.replace(/^pypi\//, '') : null);

@@ -1,0 +1,79 @@
+/** Scores of the held-out instances: played with a version beside training, recorded when their last episode has ended. */
+import { condition, log } from '@temporalio/workflow';
+import type { RolloutReport } from '../domain/rl/messages.ts';
+import { rlControlOn } from './proxies.ts';
+import { partsOf, rolloutId, startRollouts } from './rlRollouts.ts';
+import { deployedOf, requestOf } from './rlRun.ts';
+import type { RlRun } from './rlRun.ts';
+
+/** Episodes of one held-out instance: enough for a mean of a stochastic policy. */
+const membersOf = (run: RlRun): readonly number[] =>
+  run.input.options.agent === 'selector'
+    ? Array.from({ length: run.input.options.groupSize }, (_, member) => member)
+    : [0];
+
+const groupOf = (run: RlRun, version: number, index: number): string =>
+  `e${run.input.epoch}-held${String(version).padStart(6, '0')}-${index}`;
+
+/** Begins to score the newest version. */
+export async function startHeldOut(run: RlRun): Promise<void> {
+  const { heldOutCount, queuePrefix } = run.input;
+  const { version } = deployedOf(run);
+  const indices = Array.from({ length: heldOutCount }, (_, index) => index);
+  const request = { ...requestOf(run), indices, heldOut: true };
+  const { prompts, servers } = await rlControlOn(queuePrefix).readPrompts(request);
+  run.servers = servers; // version 0 is scored before any group was dispatched
+  const members = membersOf(run);
+  const expected = prompts.length * members.length;
+  run.heldOut.push({ step: version, expected, ended: 0, rewards: [], trajectories: [] });
+  await Promise.all(
+    prompts.map(async (prompt, index) => startRollouts(run, groupOf(run, version, index), prompt, members)),
+  );
+}
+
+export function settleHeldOut(run: RlRun, { group, members, outcome }: RolloutReport): void {
+  const [, text] = new RegExp(`^e${run.input.epoch}-held(\\d+)-`).exec(group) ?? [];
+  const at = run.heldOut.findIndex(({ step }) => step === Number(text));
+  const score = run.heldOut[at];
+  if (text === undefined || score === undefined) return;
+  const rewards = outcome?.episodes.flatMap(({ reward }) => (reward === null ? [] : [reward])) ?? [];
+  run.heldOut[at] = {
+    ...score,
+    ended: score.ended + members.length,
+    rewards: [...score.rewards, ...rewards],
+    trajectories: [...score.trajectories, ...(outcome?.trajectory ? [outcome.trajectory] : [])],
+  };
+}
+
+const isComplete = ({ ended, expected }: RlRun['heldOut'][number]): boolean => ended >= expected;
+
+/** Scores that are complete leave the run's state for its log. One whose episodes all failed says nothing. */
+export async function recordHeldOut(run: RlRun): Promise<void> {
+  const complete = run.heldOut.filter(isComplete);
+  run.heldOut = run.heldOut.filter((score) => !isComplete(score));
+  for (const { step, rewards, trajectories } of complete) {
+    if (rewards.length === 0) {
+      log.warn('no held-out episode could be graded', { version: step });
+      continue;
+    }
+    const reward = rewards.reduce((sum, one) => sum + one, 0) / rewards.length;
+    run.recent = run.recent.map((one) => (one.step === step ? { ...one, heldOut: reward } : one));
+    const score = { step, reward, episodes: rewards.length, trajectories };
+    await rlControlOn(run.input.queuePrefix).recordHeldOut({ ...requestOf(run), ...score });
+  }
+}
+
+/** Waits for the scores under way, no longer than an episode may take with what comes after it, and records them. */
+export async function awaitHeldOut(run: RlRun): Promise<void> {
+  const { budget, reconcileMs } = run.input.options;
+  await condition(() => run.heldOut.every(isComplete), budget.maxWallMs + reconcileMs);
+  await recordHeldOut(run);
+}
+
+/** Workflows of the scores under way. */
+export const heldOutIds = (run: RlRun): readonly string[] =>
+  run.heldOut.flatMap(({ step }) =>
+    Array.from({ length: run.input.heldOutCount }, (_, index) => groupOf(run, step, index)).flatMap((group) =>
+      partsOf(run, membersOf(run)).map((members) => rolloutId(run, group, members)),
+    ),
+  );
