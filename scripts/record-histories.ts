@@ -20,12 +20,15 @@ import { DEFAULT_CAMPAIGN_OPTIONS } from '../src/domain/campaign.ts';
 import { QUEUE_ROLES, SEARCH_ATTRIBUTES, scopedWorkflowId, taskQueue } from '../src/domain/messages.ts';
 import type { CampaignInput } from '../src/domain/campaign.ts';
 import type { EvaluationInput, JanitorInput } from '../src/domain/messages.ts';
+import type { RlInput } from '../src/domain/rl/messages.ts';
+import { RL_PRESETS } from '../src/domain/rl/presets.ts';
 import type { RolloutsInput } from '../src/domain/rl/rollouts.ts';
 import { defaultCacheDir } from '../src/setup/state.ts';
 import { findTemporalBinary } from '../src/setup/temporalBinary.ts';
 import { bundleWorkflows } from '../src/workers/bundle.ts';
 import { startWorkers } from '../src/workers/main.ts';
 import { ensureSearchAttributes } from '../src/setup/temporalConnection.ts';
+import { createEngines } from '../bench/rl/engines.ts';
 import { stubRollout } from '../test/support/rolloutStubs.ts';
 import { createStubs, fakeRef } from '../test/support/stubs.ts';
 import type { StubPlan } from '../test/support/stubs.ts';
@@ -33,6 +36,9 @@ import type { StubPlan } from '../test/support/stubs.ts';
 const ROOT = join(import.meta.dirname, '..', '/');
 const FOLDER = join(ROOT, 'test', 'histories');
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
+
+type Activities = Parameters<typeof startWorkers>[0]['activities'];
+type ActivityOverrides = (stubs: ReturnType<typeof createStubs>['activities']) => Activities;
 
 const { path } = await findTemporalBinary({ cacheDir: defaultCacheDir(), say });
 const env = await TestWorkflowEnvironment.createLocal({
@@ -44,13 +50,18 @@ const bundle = await bundleWorkflows();
 await mkdir(FOLDER, { recursive: true });
 
 /** Runs `work` with workers on stub activities and queues of its own. */
-async function withWorkers(prefix: string, plan: StubPlan, work: () => Promise<void>): Promise<void> {
+async function withWorkers(
+  prefix: string,
+  plan: StubPlan,
+  work: () => Promise<void>,
+  overrides: ActivityOverrides = (stubs) => stubs,
+): Promise<void> {
   const workers = await startWorkers({
     leases: null,
     roles: QUEUE_ROLES,
     connection: env.nativeConnection,
     place: { queuePrefix: prefix, namespace: 'default', sizing: { sandboxSlots: 8, miningPerSecond: null } },
-    activities: createStubs(env, plan).activities,
+    activities: overrides(createStubs(env, plan).activities),
     bundle,
     log: pino({ level: 'silent' }),
   });
@@ -240,5 +251,66 @@ await withWorkers(playing, losing, async () => {
   await bounded.result();
   await save('rollout-ends-by-its-turns', bounded.workflowId);
 });
+
+const learning = 'histories-rl';
+const engines = createEngines({
+  seed: 1,
+  slots: 16,
+  answerMs: 5,
+  toolMs: 5,
+  sigma: 1,
+  turns: { min: 1, max: 3 },
+  filtered: 0.25,
+  trainMs: 300, // an Update comes in the midst of a step
+  loadMs: 5,
+});
+const acts: ActivityOverrides = (stubs) => ({
+  ...stubs,
+  control: { ...stubs.control, ...engines.control },
+  sandbox: { ...stubs.sandbox, ...engines.sandbox },
+  host: engines.host,
+  llm: { ...stubs.llm, ...engines.llm },
+  trainer: engines.trainer,
+});
+await withWorkers(
+  learning,
+  { candidates: {} },
+  async () => {
+    const input: RlInput = {
+      run: 'run',
+      queuePrefix: learning,
+      manifest: fakeRef('manifest'),
+      promptCount: 3,
+      heldOutCount: 1,
+      options: {
+        ...RL_PRESETS.tiny.options,
+        steps: 5,
+        stepsPerRun: 3,
+        groupsPerStep: 2,
+        groupSize: 4,
+        width: 4,
+        maxStaleness: 1,
+        evaluateEvery: 2,
+        lora: { rank: 8, alpha: 16 },
+      },
+      epoch: 0,
+    };
+    const id = scopedWorkflowId(learning, workflowIds.rl('run'));
+    const handle = await env.client.workflow.start('rl', {
+      workflowId: id,
+      taskQueue: taskQueue(learning, 'control'),
+      args: [input],
+    });
+    await handle.executeUpdate('pause', { args: [] });
+    await handle.executeUpdate('resize', { args: [{ width: 3 }] });
+    await handle.executeUpdate('setStaleness', { args: [{ maxStaleness: 2 }] });
+    await handle.executeUpdate('resume', { args: [] });
+    await handle.result();
+    await save('rl-steered-continues-as-new', id, handle.firstExecutionRunId);
+    await save('rl-takes-its-last-steps', id);
+  },
+  acts,
+);
+engines.stop();
 
 await env.teardown();

@@ -264,8 +264,16 @@ describe('the rl workflow', () => {
       const budget = { ...OPTIONS.budget, maxWallMs: 8_000 };
       const run = await rl.start({ maxStaleness: 1, reconcileMs: 200, budget, steps: 3 });
       const lost = scopedWorkflowId(rl.prefix, workflowIds.rollout('run', 'e0-g000001', null));
-      await eventually('it runs', async () => (await run.progress()).runningGroups > 0, PATIENT);
-      await env.client.workflow.getHandle(lost).terminate('a test');
+      // a group counts as running from its dispatch on; its first rollout is there a moment later
+      const terminated = async (): Promise<boolean> =>
+        env.client.workflow
+          .getHandle(lost)
+          .terminate('a test')
+          .then(
+            () => true,
+            () => false,
+          );
+      await eventually('its rollout is there to be terminated', terminated, PATIENT);
       expect(await run.result()).toMatchObject({ state: 'done', step: 3, counts: { trained: 9, infra: 1 } });
     });
   });

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { campaignStatus } from '../../client/campaigns.ts';
 import { evaluationStatus } from '../../client/evaluations.ts';
+import { rlStatus } from '../../client/rl.ts';
+import { rolloutsStatus } from '../../client/rollouts.ts';
 import { nameProblem } from '../../domain/ids.ts';
 import { recordNames } from '../../domain/records.ts';
 import { sweepLeft } from '../../activities/janitor.ts';
@@ -19,6 +21,8 @@ interface GcCommandOptions extends GlobalOptions {
   readonly grace: string;
   readonly dropCampaigns?: readonly string[];
   readonly dropRuns?: readonly string[];
+  readonly dropRollouts?: readonly string[];
+  readonly dropTraining?: readonly string[];
 }
 
 /** `gc`. */
@@ -32,28 +36,40 @@ export function addGcCommand(root: Command): void {
     .option('--grace <duration>', 'keep what was made or used within this time: 90s, 30m, 24h, 7d', '24h')
     .option('--drop-campaigns <names...>', 'first forget these ended campaigns: dataset, report and records')
     .option('--drop-runs <ids...>', 'first forget these ended evaluation runs and their reports')
+    .option('--drop-rollouts <runs...>', 'first forget these ended runs of rollouts and their predictions')
+    .option(
+      '--drop-training <runs...>',
+      'first forget the steps and trajectories of these ended training runs; report, models and name stay',
+    )
     .action(async (_options: object, command: Command) => {
       const options = command.optsWithGlobals<GcCommandOptions>();
       const output = createOutput({ json: options.json === true });
       const graceMs = durationMs(options.grace);
       const campaigns = namesOf(options.dropCampaigns);
       const runs = namesOf(options.dropRuns);
+      const rollouts = namesOf(options.dropRollouts);
+      const training = namesOf(options.dropTraining);
+      const drops = [campaigns, runs, rollouts, training].flat().length;
       const dryRun = options.dryRun === true;
-      if (dryRun && campaigns.length + runs.length > 0)
-        throw new UsageError('--dry-run removes nothing: give it without --drop-campaigns and --drop-runs.');
+      if (dryRun && drops > 0)
+        throw new UsageError(
+          '--dry-run removes nothing: give it without --drop-campaigns, --drop-runs, --drop-rollouts and --drop-training.',
+        );
       const collect = async (deps: Dependencies): Promise<void> => {
         const left = dryRun ? null : await sweepLeft({ ...deps, installation: deps.state.installation });
         const report = await collectGarbage(gcDeps(deps), { graceMs, dryRun });
         output.result({ ...report, left }, gcText(report));
       };
       const needs = { docker: true };
-      if (campaigns.length + runs.length === 0) return withDependencies(options, output, collect, needs);
+      if (drops === 0) return withDependencies(options, output, collect, needs);
       await withSession(
         options,
         output,
         async (session) => {
           for (const name of campaigns) await dropCampaign(session, name);
           for (const id of runs) await dropRun(session, id);
+          for (const run of rollouts) await dropRollouts(session, run);
+          for (const run of training) await dropTraining(session, run);
           await collect(session.deps);
         },
         needs,
@@ -77,6 +93,26 @@ async function dropRun(session: Session, id: string): Promise<void> {
   if ((await evaluationStatus(session, id))?.status === 'RUNNING')
     throw new UsageError(`Evaluation run "${id}" is not at its end: let it end first.`);
   await drop(deps, `runs/${id}`, state.paths.runs, id);
+}
+
+async function dropRollouts(session: Session, run: string): Promise<void> {
+  const { deps, records, state } = session;
+  if ((await records.read(recordNames.rollouts(run))) === null)
+    throw new UsageError(`There is no run of rollouts "${run}" in ${state.dir}.`);
+  if ((await rolloutsStatus({ ...session, store: deps.store }, run))?.status === 'RUNNING')
+    throw new UsageError(`The rollouts "${run}" run: \`repoforge rollout stop ${run}\` first.`);
+  await drop(deps, `rollouts/${run}`, join(state.dir, 'rollouts'), run);
+}
+
+/** What the trainer's journal goes by stays: a name that was free again would go on from its last step. */
+async function dropTraining(session: Session, run: string): Promise<void> {
+  const { deps, records, state } = session;
+  if ((await records.read(recordNames.rlRun(run))) === null)
+    throw new UsageError(`There is no training run "${run}" in ${state.dir}.`);
+  if ((await rlStatus({ ...session, store: deps.store }, run))?.status === 'RUNNING')
+    throw new UsageError(`Training run "${run}" runs: \`repoforge rl stop ${run}\` first.`);
+  await records.remove(recordNames.rlSteps(run));
+  await records.remove(`rollouts/${run}`);
 }
 
 /** Records first: what is left of a killed drop is found and dropped by the next one. */
