@@ -14,5 +14,6 @@ export const environment = broken(real.environment);
 export const evaluation = broken(real.evaluation);
 export const instance = broken(real.instance);
 export const janitor = broken(real.janitor);
+export const rl = broken(real.rl);
 export const rollout = broken(real.rollout);
 export const rollouts = broken(real.rollouts);
