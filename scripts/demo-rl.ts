@@ -7,11 +7,10 @@ import { withWorkers } from '../src/cli/signals.ts';
 import type { Session } from '../src/setup/session.ts';
 import { VARIANTS, learn } from './rl/learn.ts';
 import type { Learned, Variant } from './rl/learn.ts';
-import { bugInstances, freeRunName, openServer, openTrainer, warmModel } from './rl/world.ts';
+import { DEMO_PACKAGES, bugInstances, freeRunName, openServer, openTrainer, warmModel } from './rl/world.ts';
 import { listed, parseOptions, runScript } from './script.ts';
 import type { ScriptOptions } from './script.ts';
 
-const PACKAGES = 'inflection,cachetools,humanize,parse';
 const TASKS = 8;
 const FULL_SEEDS = 3;
 const BAR = 40; // characters of a reward of 1
@@ -31,7 +30,7 @@ function readOptions(): Options {
     {
       runs: { type: 'string', default: Object.keys(VARIANTS).join(',') },
       seeds: { type: 'string', default: String(FULL_SEEDS) },
-      packages: { type: 'string', default: PACKAGES },
+      packages: { type: 'string', default: DEMO_PACKAGES.join(',') },
       json: { type: 'boolean', default: false },
       state: { type: 'string' },
     },

@@ -5,12 +5,19 @@ import type { Output } from '../src/cli/output.ts';
 import type { Session } from '../src/setup/session.ts';
 import { faultLine, trainUnderFaults } from './rl/faults.ts';
 import { VARIANTS } from './rl/learn.ts';
-import { SERVED_MODEL, bugInstances, freeRunName, openServer, openTrainer, warmModel } from './rl/world.ts';
+import {
+  DEMO_PACKAGES,
+  SERVED_MODEL,
+  bugInstances,
+  freeRunName,
+  openServer,
+  openTrainer,
+  warmModel,
+} from './rl/world.ts';
 import { parseOptions, runScript } from './script.ts';
 import type { ScriptOptions } from './script.ts';
 
 const USAGE = 'Usage: npm run soak:rl -- [--faults 12] [--steps 40] [--seed N] [--state DIR] [--json]';
-const PACKAGES = ['inflection', 'cachetools', 'humanize', 'parse'];
 const LORA = { maxRank: 8, maxLoras: 4 };
 
 await runScript('soak:rl', readOptions, soak);
@@ -47,7 +54,7 @@ function readOptions(): Options {
 async function soak(session: Session, output: Output, { faults, steps, seed }: Options): Promise<void> {
   const instances = await bugInstances(session, output, {
     campaign: 'rl-demo',
-    packages: PACKAGES,
+    packages: DEMO_PACKAGES,
     wanted: 8,
   });
   const startTrainer = async (port?: number) => openTrainer(session, output, port);

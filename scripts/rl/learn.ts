@@ -17,7 +17,7 @@ import type { RunningWorkers } from '../../src/workers/main.ts';
 import { SERVED_MODEL } from './world.ts';
 import type { Instances, WarmModel } from './world.ts';
 
-/** What the learning runs have in common: twelve groups of sixteen answers each, two passes. */
+/** What the learning runs have in common: twelve groups of 32 answers each, two passes. */
 const FULL: RlOptions = { ...RL_PRESETS.tiny.options, stopAtReward: 0.82, stopWindow: 10 };
 
 export const VARIANTS = {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { DEFAULT_RUN_LIMITS } from '../../src/domain/runs.ts';
 import { selectorTask } from '../../src/agents/selectorTasks.ts';
+import type { SelectorTask } from '../../src/agents/types.ts';
 import { runCampaign } from '../../src/cli/campaigns.ts';
 import type { Output } from '../../src/cli/output.ts';
 import { readRows } from '../../src/cli/rows.ts';
@@ -19,9 +20,11 @@ import { startTrainer } from '../../src/training/process.ts';
 import type { TrainerProcess } from '../../src/training/process.ts';
 import { WARM_DEFAULTS, examineSelector, warmProblem, warmSelector } from '../../src/training/warm.ts';
 import type { WarmReport } from '../../src/training/warm.ts';
-import { warmTasks } from '../../src/training/warmTasks.ts';
+import { warmTasks, withDrawnAnswers } from '../../src/training/warmTasks.ts';
 
 export const SERVED_MODEL = 'policy';
+/** Their tests take a second or two, and name what a bug broke. */
+export const DEMO_PACKAGES = ['inflection', 'cachetools', 'parse'] as const;
 
 export interface Instances {
   /** Path of the dataset. */
@@ -113,9 +116,11 @@ export async function warmModel(
   const stages = WARM_STARTS[start];
   const most = Math.max(...stages.map(({ tasks }) => tasks));
   const tasks = await warmTasks({ python, count: most + UNSEEN_TASKS, seed: SEED });
+  const lessons = withDrawnAnswers(tasks.slice(0, most), SEED);
   const backend = createHttpTrainer({ url: trainer.url });
   let base = await tinyModel(session, python);
   let report: WarmReport | null = null;
+  let problem: string | null = 'there was no warm start';
   for (const [index, stage] of stages.entries()) {
     const run = `warm-${start}-${index}-${digest(base)}`;
     const config = { base, lora: null, dtype: 'float32' } as const;
@@ -124,19 +129,22 @@ export async function warmModel(
     await warmSelector(backend, {
       run,
       config,
-      tasks: tasks.slice(0, stage.tasks),
+      tasks: lessons.slice(0, stage.tasks),
       seed: SEED,
       steps: stage.steps,
     });
-    report = await examineSelector(backend, { run, tasks: tasks.slice(most), seed: SEED, orders: 6 });
+    const examine = async (asked: readonly SelectorTask[]): Promise<WarmReport> =>
+      examineSelector(backend, { run, tasks: asked, seed: SEED, orders: 6 });
+    const learned = await examine(lessons.slice(0, Math.min(stage.tasks, UNSEEN_TASKS)));
+    report = await examine(tasks.slice(most));
+    problem = warmProblem(report, learned);
     base = (await backend.publish({ run, step: stage.steps })).path;
   }
-  const problem = report === null ? 'there was no warm start' : warmProblem(report);
   if (report === null || problem !== null) throw new Error(`The warm start failed: ${problem}.`);
   const made: WarmModel = {
     path: base,
     report,
-    warmedOn: `${most} choice tasks of mutated functions of Python's standard library, smoothed labels`,
+    warmedOn: `${most} choice tasks of mutated functions of Python's standard library, with drawn answers and smoothed labels`,
   };
   await writeFile(`${note}.tmp`, JSON.stringify(made));
   await rename(`${note}.tmp`, note);

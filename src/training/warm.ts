@@ -183,11 +183,17 @@ export async function examineSelector(
   };
 }
 
-const MAX_P = 0.5;
+const MAX_P = 0.6; // at 0.8 nothing was learned any more
 const MIN_MASS = 0.95;
+const MIN_LEARNED = 0.5; // of 0.7, which smoothed labels teach; below, learning by rewards took twice as long or did not begin
 
-/** Why a warmed policy should not be trained by rewards; null when it may. */
-export function warmProblem({ maxP, mass }: WarmReport): string | null {
+/**
+ * Why a warmed policy should not be trained by rewards; null when it may. `unseen`: what it says of tasks that it was not
+ * warmed on; `learned`: of those that it was.
+ */
+export function warmProblem({ maxP, mass }: WarmReport, learned: WarmReport): string | null {
+  if (learned.reward < MIN_LEARNED)
+    return `it has not learned to answer from what it reads: of the tasks that it was warmed on, it gives the right letter a chance of ${learned.reward.toFixed(2)}, below ${MIN_LEARNED}`;
   if (mass < MIN_MASS)
     return `it puts ${(100 * mass).toFixed(0)} % of its chances on the letters: it has not learned how to answer`;
   if (maxP > MAX_P)

@@ -2,6 +2,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { forgetCampaign, forgetRollouts } from '../../src/cli/forget.ts';
 import { readRows, type Rows } from '../../src/cli/rows.ts';
 import { startCampaign, waitForCampaign } from '../../src/client/campaigns.ts';
 import { startRollouts, waitForRollouts, type RolloutsRequest } from '../../src/client/rollouts.ts';
@@ -180,6 +181,17 @@ describe('coder on a real instance, two attempts of which the selector chooses o
     expect(await play()).toMatchObject({ how: 'resumed', ...EXPECTED });
     expect(model.conversations).toHaveLength(8 + 3 + 1);
   }, 300_000);
+
+  test('is forgotten with its predictions, and so is the campaign', async () => {
+    await expect(forgetRollouts(session, 'solved')).rejects.toThrow(/no run of rollouts "solved"/);
+    await forgetRollouts(session, 'solve');
+    expect(await session.records.list('rollouts/solve')).toEqual([]);
+    expect(await readdir(join(installation.stateDir, 'rollouts'))).toEqual([]);
+    await expect(forgetCampaign(session, 'big')).rejects.toThrow(/no campaign "big"/);
+    await forgetCampaign(session, 'tiny');
+    expect(await session.records.list('campaigns/tiny')).toEqual([]);
+    expect(await readdir(session.state.paths.campaigns)).toEqual([]);
+  });
 });
 
 const directory = (): string => join(installation.stateDir, 'rollouts', 'solve');

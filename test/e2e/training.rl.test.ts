@@ -2,8 +2,18 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pino from 'pino';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { SERVED_MODEL, bugInstances, openServer, openTrainer, tinyModel } from '../../scripts/rl/world.ts';
-import type { Instances } from '../../scripts/rl/world.ts';
+import { VARIANTS, learn } from '../../scripts/rl/learn.ts';
+import type { LearnRequest } from '../../scripts/rl/learn.ts';
+import {
+  SERVED_MODEL,
+  bugInstances,
+  freeRunName,
+  openServer,
+  openTrainer,
+  warmModel,
+} from '../../scripts/rl/world.ts';
+import type { Instances, WarmModel } from '../../scripts/rl/world.ts';
+import { forgetTraining } from '../../src/cli/forget.ts';
 import { startRl, waitForRl } from '../../src/client/rl.ts';
 import type { RlOptions } from '../../src/domain/rl/options.ts';
 import { RL_PRESETS } from '../../src/domain/rl/presets.ts';
@@ -21,8 +31,8 @@ import type { TestInstallation } from '../support/docker.ts';
 import { temporalServer, uniquePrefix } from '../support/temporal.ts';
 
 /**
- * Everything is real: bugs in a project through the whole lifecycle, vLLM, the trainer, verdicts from
- * containers. The model is not warmed, so that nothing is learned in so few steps; `npm run demo:rl` shows learning.
+ * Everything is real: bugs in a project through the whole lifecycle, a warm start on other tasks, vLLM, the trainer, verdicts
+ * from containers. A small `npm run demo:rl`.
  */
 const output = { json: false, say: () => undefined, result: () => undefined };
 let installation: TestInstallation;
@@ -31,7 +41,8 @@ let workers: RunningWorkers;
 let trainer: TrainerProcess & { readonly python: string };
 let server: VllmProcess;
 let instances: Instances;
-let model: string;
+let model: WarmModel;
+let request: Pick<LearnRequest, 'instances' | 'model' | 'server' | 'trainer'>;
 
 beforeAll(async () => {
   installation = await testInstallation();
@@ -43,14 +54,18 @@ beforeAll(async () => {
   };
   session = await openSession({ settings, log: pino({ level: 'silent' }), say: output.say });
   trainer = await openTrainer(session, output);
-  model = await tinyModel(session, trainer.python);
   const project = join(installation.stateDir, 'project');
   await makeBugProject(project);
-  // containers on one core, the server's start on the other
-  [instances, server] = await Promise.all([
-    bugInstances(session, output, { campaign: 'bugs', packages: [project], wanted: 3 }),
-    openServer(session, output, model, { maxRank: 8, maxLoras: 4 }),
+  const openWarm = async (): Promise<void> => {
+    model = await warmModel(session, output, trainer, 'narrow');
+    server = await openServer(session, output, model.path, { maxRank: 8, maxLoras: 4 });
+  };
+  // containers on one core, the model and its server on the other
+  [instances] = await Promise.all([
+    bugInstances(session, output, { campaign: 'bugs', packages: [project], wanted: 4 }),
+    openWarm(),
   ]);
+  request = { instances, model, server: server.address, trainer: trainer.url };
   workers = await session.startWorkers();
 }, 900_000);
 
@@ -79,7 +94,7 @@ async function train(run: string, options: Partial<RlOptions>) {
       dataset,
       rows,
       heldOut: 0,
-      model,
+      model: model.path,
       servedModel: SERVED_MODEL,
       servers: [server.address],
       trainer: trainer.url,
@@ -89,7 +104,7 @@ async function train(run: string, options: Partial<RlOptions>) {
   const summary = await waitForRl(context, run);
   const log = await readRlLog(session.records, run);
   const journal = await createHttpTrainer({ url: trainer.url }).journal(run);
-  return { summary, log, journal, samples: journal.flatMap(({ sampleIds }) => sampleIds) };
+  return { summary, log, samples: journal.flatMap(({ sampleIds }) => sampleIds) };
 }
 
 // first: the other run changes the server's base
@@ -109,28 +124,51 @@ test('Adapters, S = 1: versions are loaded beside those in use, and none is trai
   );
   expect(new Set(versions).size).toBeGreaterThan(3);
   // each distinct patch was run once, every later verdict served
-  expect(summary.counts.executed).toBeGreaterThanOrEqual(3 * 2);
-  expect(summary.counts.executed).toBeLessThanOrEqual(3 * 4);
+  expect(summary.counts.executed).toBeGreaterThanOrEqual(4 * 2);
+  expect(summary.counts.executed).toBeLessThanOrEqual(4 * 4);
   expect(summary.counts.served).toBeGreaterThan(0);
   expect(summary.counts.parityMax).toBeLessThan(1e-3);
 }, 600_000);
 
-test('All parameters, S = 0: servers say what the trainer says, every sample is trained once, verdicts are of containers', async () => {
-  const { summary, log, journal, samples } = await train('full', { steps: 5 });
-  expect(summary).toMatchObject({ state: 'done', step: 5 });
-  expect(journal.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5]);
-  expect(new Set(samples).size).toBe(5 * 3 * 8);
-  expect(samples).toHaveLength(5 * 3 * 8);
-  expect(log.missing).toEqual([]);
-  for (const { step } of log.entries) {
-    expect(step.metrics['mismatch_max']).toBeLessThan(1e-3);
-    expect(step.staleness.max).toBe(0);
-    expect(step.reward).toBeGreaterThan(0);
-    expect(step.reward).toBeLessThan(1);
-  }
-  expect(summary.counts.parityMax).toBeLessThan(1e-3);
-  // their verdicts are known from the run before
-  expect(summary.counts.executed).toBe(0);
-  expect(summary.counts.served).toBeGreaterThan(0);
-  expect(await readFile(summary.report ?? '', 'utf8')).toContain('<svg');
+test('All parameters, S = 0, on drawn orders: learns from verdicts of containers; servers say what the trainer says, every sample is trained once', async () => {
+  const learned = await learn(session, workers, output, {
+    ...request,
+    name: 'full',
+    variant: 'full',
+    seed: 0,
+  });
+  expect(learned).toMatchObject({ state: 'done', staleness_max: 0 });
+  expect(learned.reward_first).toBeLessThanOrEqual(0.4);
+  expect(learned.reward_last).toBeGreaterThanOrEqual(0.8);
+  expect(learned.steps).toBeLessThanOrEqual(150);
+  expect(learned.constant_best).toBeLessThanOrEqual(1 / 4 + 0.05);
+  // of the batches and of the probes
+  expect(learned.parity_max).toBeLessThan(1e-3);
+  // verdicts are known from the run before
+  expect(learned.executed).toBe(0);
+  expect(learned.served).toBeGreaterThan(0);
+  const journal = await createHttpTrainer({ url: trainer.url }).journal('full');
+  expect(journal.map(({ step }) => step)).toEqual(learned.curve.map((_reward, at) => at + 1));
+  const samples = journal.flatMap(({ sampleIds }) => sampleIds);
+  const { groupsPerStep, groupSize } = VARIANTS.full;
+  expect(samples).toHaveLength(learned.steps * groupsPerStep * groupSize);
+  expect(new Set(samples).size).toBe(samples.length);
+  expect((await readRlLog(session.records, 'full')).missing).toEqual([]);
+  expect(await readFile(join(installation.stateDir, 'rl/full/report/index.html'), 'utf8')).toContain('<svg');
+}, 1_200_000);
+
+test('The same with rewards permuted inside each batch learns nothing', async () => {
+  const control = { ...request, name: 'control', variant: 'control', seed: 0, steps: 30 } as const;
+  const learned = await learn(session, workers, output, control);
+  expect(learned).toMatchObject({ state: 'done', steps: 30 });
+  expect(learned.reward_window_max).toBeLessThanOrEqual(0.35);
 }, 600_000);
+
+test('A training run is forgotten, but for its name and what the trainer has of it', async () => {
+  await expect(forgetTraining(session, 'controls')).rejects.toThrow(/no training run "controls"/);
+  await forgetTraining(session, 'control');
+  expect(await session.records.list('rollouts/control')).toEqual([]);
+  expect((await readRlLog(session.records, 'control')).entries).toEqual([]);
+  expect(freeRunName(session, 'control')).toBe('control-2');
+  expect(await createHttpTrainer({ url: trainer.url }).journal('control')).toHaveLength(30);
+});
