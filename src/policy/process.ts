@@ -134,6 +134,8 @@ function launch(options: VllmOptions, port: number, log: string): Group {
   }
 }
 
+const CPU_BATCH_TOKENS = 4_096; // vLLM's own default there
+
 function serverArguments(options: VllmOptions, port: number): readonly string[] {
   const { lora, cpu } = options;
   const words = [
@@ -143,6 +145,10 @@ function serverArguments(options: VllmOptions, port: number): readonly string[] 
     '--logprobs-mode processed_logprobs', // those that were sampled with: after temperature and masks
     // with the CPU's larger default each of n answers reads the prompt's last part again; 16 is refused
     cpu === undefined ? '' : '--enforce-eager --block-size 32',
+    // a seeded request whose prompt is read in parts ends a CPU's engine (0.32: "CPU Generator does not use offset")
+    cpu === undefined
+      ? ''
+      : `--no-enable-chunked-prefill --max-num-batched-tokens ${Math.max(CPU_BATCH_TOKENS, options.maxModelTokens)}`,
     lora === null ? '' : `--enable-lora --max-lora-rank ${lora.maxRank} --max-loras ${lora.maxLoras}`,
     lora === null ? '' : `--max-cpu-loras ${2 * lora.maxLoras}`,
   ];

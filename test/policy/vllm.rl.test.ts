@@ -72,6 +72,24 @@ test('the same seed gives the same answers, another one others', async () => {
   expect(other?.choices[0]?.tokenIds).not.toEqual(first?.choices[0]?.tokenIds);
 });
 
+test('seeded prompts that do not fit into one pass together are answered, and the engine lives', async () => {
+  const words = 'read these words '.repeat(60);
+  const answers = await Promise.all(
+    Array.from({ length: 12 }, (_none, at) =>
+      sampleTokens(
+        server,
+        request({ n: 16, maxTokens: 2, seed: at, messages: [{ role: 'user', content: `${at} ${words}` }] }),
+        never,
+        signal,
+      ),
+    ),
+  );
+  const tokens = answers.reduce((sum, { promptTokenIds }) => sum + promptTokenIds.length, 0);
+  expect(16 * tokens).toBeGreaterThan(10 * 4_096);
+  expect(answers.every(({ choices }) => choices.length === 16)).toBe(true);
+  expect(await server.healthy()).toBe(true);
+});
+
 test('at another temperature the log-probabilities are those of the tempered distribution', async () => {
   const hot = await sampleTokens(server, request({ temperature: 2, choices: LETTERS, n: 64 }), never, signal);
   const cold = await sampleTokens(server, request({ choices: LETTERS, n: 64 }), never, signal);
