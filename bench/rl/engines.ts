@@ -171,7 +171,7 @@ export function createEngines(plan: EnginePlan) {
   const trainer: TrainerActivities = {
     async openTraining() {
       count('openTraining');
-      return { step: log.committed, incarnation: 'one' };
+      return { step: log.committed, incarnation: 'one', held: [], left: [] };
     },
     async trainStep({ step }) {
       count('trainStep', { step });

@@ -88,8 +88,16 @@ export type { Interval, StepTimeline };
 
 /** On the `trainer` queue. */
 export interface TrainerActivities {
-  /** Opens the run at the trainer and says at which step it is; servers that a dead trainer left paused are resumed. */
-  openTraining(request: RlRequest): Promise<{ readonly step: number; readonly incarnation: string }>;
+  /**
+   * Opens the run at the trainer and says at which step it is, and which other versions an earlier start left: on servers,
+   * and as files alone. Servers that a dead trainer left paused are resumed.
+   */
+  openTraining(request: RlRequest): Promise<{
+    readonly step: number;
+    readonly incarnation: string;
+    readonly held: readonly PublishedVersion[];
+    readonly left: readonly PublishedVersion[];
+  }>;
   /** All passes over the batch, and the committed step. Safe to repeat: parts are sent again, a committed step is not. */
   trainStep(
     request: RlRequest & { readonly step: number; readonly batch: ArtefactRef },

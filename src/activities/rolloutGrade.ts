@@ -47,8 +47,11 @@ export function createRolloutGrading(deps: RolloutGradeDeps): Pick<RolloutSandbo
         const outcome = await outcomeOf(deps, request, (patch) =>
           grade(request.rollout, row, patch, context),
         );
-        // what infrastructure ended is tried again when the run is taken up
-        if (outcome.episodes.some(({ end }) => isInfra(end))) return outcome;
+        // what infrastructure ended is tried again when the run is taken up; until then `gc` finds here what is kept of it
+        if (outcome.episodes.some(({ end }) => isInfra(end))) {
+          await deps.records.replace(recordNames.rolloutPartial(recordedName(request.rollout)), outcome);
+          return outcome;
+        }
         return (await deps.records.record(name, outcome)).value;
       }),
   };
@@ -92,7 +95,7 @@ async function outcomeOf(
       turns,
       sampledTokens,
     })),
-    trajectory: episodes.some(({ steps }) => steps.length > 0) ? await deps.store.putJson(trajectory) : null,
+    trajectory: episodes.every(({ end }) => isInfra(end)) ? null : await deps.store.putJson(trajectory),
     oldestVersion: versions.length === 0 ? null : Math.min(...versions),
     newestVersion: versions.length === 0 ? null : Math.max(...versions),
     executed: origins.filter((origin) => origin === 'executed').length,
@@ -149,7 +152,8 @@ async function chosen(deps: RolloutGradeDeps, { rollout, ends }: GradeRequest): 
     const { end = 'infra', note = '' } = ends[at] ?? {};
     const choice = call?.choices[at];
     if (call === null || choice === undefined) {
-      const lacking = end === 'finished' ? 'infra' : end; // fewer answers than members
+      // the one end without an answer that is the policy's own is a prompt that does not fit; an outage says nothing about it
+      const lacking = end === 'max_tokens' ? end : 'infra';
       return { member, end: lacking, note, turns: 0, sampledTokens: 0, steps: [], patch: null };
     }
     const letter = parseChoice(choice.text, order.length);
@@ -209,16 +213,27 @@ async function worked(deps: RolloutGradeDeps, { rollout, ends }: GradeRequest): 
       return { call, choice: 0, step: step ?? lastStep(call) };
     }),
   );
+  const idle = end?.end === 'max_wall' && workedMs(steps) < rollout.budget.maxWallMs / 2;
   return {
     member: rollout.members[0] ?? 0,
-    end: end?.end ?? 'infra',
-    note: end?.note ?? '',
+    end: idle ? 'infra' : (end?.end ?? 'infra'),
+    note: idle ? IDLE_NOTE : (end?.note ?? ''),
     turns: steps.length,
     sampledTokens: recorded.reduce((sum, { call }) => sum + (call.choices[0]?.tokens ?? 0), 0),
     steps,
     patch: end?.patch ?? null,
   };
 }
+
+const IDLE_NOTE =
+  'More than half of its time passed without an answer or an act: no worker or server was there for it.';
+
+/** Time in which the policy answered, or what it asked for was done. */
+const workedMs = (steps: readonly { readonly call: PolicyCall; readonly step: Step }[]): number =>
+  steps.reduce(
+    (sum, { call, step }) => sum + (call.endedMs - call.startedMs) + (step.endedMs - step.startedMs),
+    0,
+  );
 
 /** An answer that nothing was done about: it ended the episode, or its time was over. */
 function lastStep(call: PolicyCall): Step {

@@ -43,9 +43,14 @@ export function createTrainingActivities(deps: TrainingDeps): TrainerActivities 
   return {
     async openTraining(request) {
       const { manifest, backend, config, signal } = await open(request);
-      const opened = await backend.createModel({ run: request.run, config, signal });
-      await servers.mend(request.run, manifest.servers, signal);
-      return opened;
+      const { run } = request;
+      const { step, incarnation, versions } = await backend.createModel({ run, config, signal });
+      await servers.mend(run, manifest.servers, signal);
+      const held = (await servers.held(run, manifest.servers)).filter(({ version }) => version !== step);
+      const left = versions
+        .filter((version) => version !== step && held.every((one) => one.version !== version))
+        .map((version) => ({ version, model: `${run}-v${version}`, path: null, sha256: null }));
+      return { step, incarnation, held, left };
     },
     async trainStep(request) {
       const { manifest, backend, config, signal } = await open(request);

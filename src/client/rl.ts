@@ -9,8 +9,9 @@ import { RL_UPDATES, rlProblem } from '../domain/rl/messages.ts';
 import type { RlInput, RlProgress, RlSummary } from '../domain/rl/messages.ts';
 import type { RlManifest, RlOptions } from '../domain/rl/options.ts';
 import type { EvaluationContext } from './evaluations.ts';
-import { progressOf, statusOf } from './asking.ts';
+import { progressOf, standingOf, statusOf } from './asking.ts';
 import { waitOverOutages } from './outage.ts';
+import type { ArtefactRef } from '../domain/types.ts';
 import { playable } from './prompts.ts';
 import type { Playable, PlayableRequest } from './prompts.ts';
 
@@ -65,7 +66,7 @@ export async function startRl(context: RlContext, request: RlStartRequest): Prom
   if ((await statusOf(handleOf(context, run))) === 'RUNNING')
     return { run, how: 'attached', workflowId, ...counts, leftOut };
   await requireSameRun(context, manifest);
-  const epoch = await nextEpoch(context, run);
+  const epoch = await nextEpoch(context, run, draft.manifest);
   await context.client.workflow.start(WORKFLOWS.rl, {
     workflowId,
     taskQueue: taskQueue(context.queuePrefix, 'control'),
@@ -111,9 +112,11 @@ async function requireSameRun({ records }: RlContext, manifest: RlManifest): Pro
     );
 }
 
-async function nextEpoch({ records }: RlContext, run: string): Promise<number> {
+/** The record names the manifest, too: `gc` keeps what records name. */
+async function nextEpoch({ records }: RlContext, run: string, manifest: ArtefactRef): Promise<number> {
   for (let epoch = 0; ; epoch += 1) {
-    const { created } = await records.record(recordNames.rlStart(run, epoch), { startedMs: Date.now() });
+    const start = { startedMs: Date.now(), manifest };
+    const { created } = await records.record(recordNames.rlStart(run, epoch), start);
     if (created) return epoch;
   }
 }
@@ -123,15 +126,17 @@ export interface RlStatus {
   readonly status: WorkflowExecutionStatusName;
   /** null when no worker answers. */
   readonly progress: RlProgress | null;
+  /** What is tried again and again, and why it failed the last time; rollouts are workflows of their own. */
+  readonly heldUpBy: readonly string[];
 }
 
 /** How a training run is doing; null when there is none of this name. */
 export async function rlStatus(context: RlContext, run: string): Promise<RlStatus | null> {
   const handle = handleOf(context, run);
-  const status = await statusOf(handle);
-  if (status === null) return null;
+  const standing = await standingOf(handle);
+  if (standing === null) return null;
   const progress = await progressOf<RlProgress>(context.client, handle);
-  return { run, status, progress };
+  return { run, ...standing, progress };
 }
 
 /** Waits for the end, over every continue-as-new and every outage of Temporal. Throws the run's failure. */

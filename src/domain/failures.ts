@@ -6,6 +6,8 @@ export const FAILURE_TYPES = {
   infra: 'Infra',
   /** Free disk under the floor: retried slowly until there is room. */
   noDisk: 'Infra.NoDisk',
+  /** No room where the trainer writes: another disk than the one that workers watch. */
+  trainerDisk: 'Infra.TrainerDisk',
   /** What a container was to mount is not there: an environment that was collected is made again. */
   missingMount: 'Infra.MissingMount',
   /** A host has as many episodes open as it may: asked again soon. */

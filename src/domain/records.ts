@@ -46,6 +46,8 @@ export const recordNames = {
   rolloutPatch: (rollout: string): string => `${rollout}/patch`,
   /** How it ended: a `RolloutOutcome`. */
   rolloutOutcome: (rollout: string): string => `${rollout}/outcome`,
+  /** How it ended where infrastructure ended some of its episodes; replaced by each attempt. */
+  rolloutPartial: (rollout: string): string => `${rollout}/partial`,
   rlSteps: (run: string): string => `rl/${run}/steps`,
   /** What a step of a training run did, and who was busy when: an `RlLogEntry`. */
   rlStep: (run: string, step: number): string => `rl/${run}/steps/${String(step).padStart(6, '0')}`,

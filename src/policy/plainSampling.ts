@@ -8,12 +8,15 @@ import type { TokenAnswer, TokenRequest } from './sampling.ts';
 
 const PLAIN_MS = 10 * 60_000;
 
+const tokens = z.array(z.number()).nullish();
 const PlainAnswer = z.object({
   model: z.string().nullish(),
+  prompt_token_ids: tokens,
   choices: z
     .array(
       z.object({
         finish_reason: z.string().nullish(),
+        token_ids: tokens,
         message: z.object({
           content: z.string().nullish(),
           tool_calls: z
@@ -41,12 +44,14 @@ interface Shape {
   many: boolean;
   /** vLLM's way to limit an answer to some texts; others ignore or refuse it. */
   limited: boolean;
+  /** vLLM's way to ask for token ids, which supervised training on accepted answers needs. */
+  tokens: boolean;
 }
 const shapes = new WeakMap<PolicyClient, Shape>();
 
 /**
- * Answers of any OpenAI-compatible server, outside training: texts and tool calls without token ids. `choices` are asked
- * for in vLLM's way, and left to whoever reads the text. What the server refuses is left out from then on.
+ * Answers of any OpenAI-compatible server, outside training: texts and tool calls, with token ids where the server tells
+ * them (vLLM), without log-probabilities. `choices` are asked for in vLLM's way, and left to whoever reads the text. What the server refuses is left out from then on.
  */
 export async function samplePlain(
   client: PolicyClient,
@@ -59,20 +64,24 @@ export async function samplePlain(
     seed: true,
     many: true,
     limited: true,
+    tokens: true,
   };
   shapes.set(client, shape);
   const answers: Plain[] = [];
+  let promptTokenIds: readonly number[] = [];
   const usages: PlainAnswer['usage'][] = [];
   for (let asked = 0; answers.length < request.n; asked += 1) {
     const missing = request.n - answers.length;
-    const { choices, usage } = await sendAdapting(client, shape, request, missing, asked, signal);
+    const answer = await sendAdapting(client, shape, request, missing, asked, signal);
+    const { choices, usage } = answer;
+    promptTokenIds = answer.prompt_token_ids ?? [];
     usages.push(usage);
     if (choices.length < missing) shape.many = false;
     answers.push(...choices.slice(0, missing));
   }
   return {
     model: request.model,
-    promptTokenIds: [],
+    promptTokenIds,
     choices: answers.map(choiceOf),
     toolCalls: answers.map(({ message }) =>
       (message.tool_calls ?? []).map((call) => ({ ...call, type: 'function' as const })),
@@ -110,6 +119,7 @@ async function sendAdapting(
       ...(shape.limited && request.choices !== null
         ? { structured_outputs: { choice: request.choices } }
         : {}),
+      ...(shape.tokens ? { return_token_ids: true } : {}),
     };
     try {
       const answer = await client.post('/v1/chat/completions', body, { signal, timeoutMs: PLAIN_MS });
@@ -130,7 +140,9 @@ function lowered(
 ): boolean {
   if (!(error instanceof ApplicationFailure) || error.type !== FAILURE_TYPES.badInput) return false;
   const says = error.message;
-  if (shape.limited && asked.limited && /structured_outputs|unrecognized|unknown|extra/i.test(says)) {
+  if (shape.tokens && /return_token_ids|unrecognized|unknown|extra|not permitted/i.test(says)) {
+    shape.tokens = false;
+  } else if (shape.limited && asked.limited && /structured_outputs|unrecognized|unknown|extra/i.test(says)) {
     shape.limited = false;
   } else if (shape.limit === 'max_tokens' && /max_completion_tokens/.test(says)) {
     shape.limit = 'max_completion_tokens';
@@ -146,8 +158,8 @@ function lowered(
   return true;
 }
 
-const choiceOf = ({ message, finish_reason: end }: Plain): SampledChoice => ({
-  tokenIds: [],
+const choiceOf = ({ message, finish_reason: end, token_ids: tokenIds }: Plain): SampledChoice => ({
+  tokenIds: tokenIds ?? [],
   logprobs: [],
   text: message.content ?? '',
   finishReason: (message.tool_calls?.length ?? 0) > 0 ? 'tool_calls' : end === 'length' ? 'length' : 'stop',

@@ -76,7 +76,8 @@ async function isFree(
   try {
     const [models, load] = await Promise.all([server.models({ signal }), server.load({ signal })]);
     const served = models.some(
-      ({ id, path }) => id === version.model && path === version.path && path !== null,
+      ({ id, path }) =>
+        id === version.model && path !== null && (version.path === null || path === version.path),
     );
     return !served && !load.busyAdapters.includes(version.model);
   } catch (error) {

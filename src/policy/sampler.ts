@@ -46,7 +46,7 @@ export function createSampler(deps: SamplerDeps): PolicyServers['sample'] {
     return running;
   };
   return async (request, signal) => {
-    let last: unknown = infraFailure('There is no policy server to sample from.');
+    const failures: unknown[] = [];
     for (const address of await deps.board.order(request.address.servers, request.key)) {
       try {
         return request.run === null
@@ -56,9 +56,17 @@ export function createSampler(deps: SamplerDeps): PolicyServers['sample'] {
         if (!isPassing(error) || signal.aborted) throw error;
         deps.board.failed(address);
         labels.delete(address);
-        last = error;
+        failures.push(error);
       }
     }
+    const last = failures.at(-1) ?? infraFailure('There is no policy server to sample from.');
+    // a training run's version comes back to a server that was restarted; outside of one a name is right or wrong
+    if (
+      request.run === null &&
+      failures.length > 0 &&
+      failures.every((one) => isType(one, FAILURE_TYPES.missingPolicy))
+    )
+      throw permanentFailure(FAILURE_TYPES.badInput, last instanceof Error ? last.message : String(last));
     throw last;
   };
 }

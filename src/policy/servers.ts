@@ -49,6 +49,12 @@ export function createPolicyServers(deps: PolicyServerDeps): PolicyServers {
       mend: (address, run) => mendOne(world, address, run, AbortSignal.timeout(MEND_MS)),
     }),
     newest: (run, servers) => newestOn(ledgers, run, servers),
+    held: async (run, servers) => {
+      const each = await Promise.all(servers.map(async (address) => ledgers.read(address)));
+      const own = each.flatMap(({ entries }) => entries.filter((entry) => entry.run === run));
+      const versions = new Map(own.map(({ version }) => [version.version, version]));
+      return [...versions.values()].toSorted((a, b) => a.version - b.version);
+    },
     deploy: (request, signal) => deploy(world, request, signal),
     retire: (request, signal) => retire(world, request, signal),
     mend: (run, servers, signal) => mendAll(world, run, servers, signal),

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Interval } from '../activities/rlTypes.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
-import { isPassing } from './failures.ts';
-import { fullEntry, labelOf, type Entry, type LockedLedger } from './ledger.ts';
+import { isPassing, isType } from './failures.ts';
+import { fullEntry, labelOf, sameVersion, type Entry, type LockedLedger } from './ledger.ts';
 import { judgeProbe, type ProbeResult } from './probe.ts';
 import type { VllmServer } from './vllm.ts';
 
@@ -50,8 +50,7 @@ export async function settle(
         await server.unloadAdapter(entry.version.model, { signal });
     } else if (loaded === undefined) {
       await doubt(ledger, entry);
-      await server.loadAdapter({ name: entry.version.model, path: entry.version.path as string }, { signal });
-      done.push(`loaded ${entry.version.model}`);
+      done.push(await loadEntry(server, ledger, entry, signal));
     } else if (loaded.path !== entry.version.path) {
       throw permanentFailure(
         FAILURE_TYPES.wrongPolicy,
@@ -60,6 +59,27 @@ export async function settle(
     }
   }
   return { done, paused };
+}
+
+/** Loads an adapter. One that a newer one has followed, and whose files are gone, is forgotten: nobody can have it any more. */
+async function loadEntry(
+  server: VllmServer,
+  ledger: LockedLedger,
+  entry: Entry,
+  signal: AbortSignal,
+): Promise<string> {
+  const { model, path, version } = entry.version;
+  try {
+    await server.loadAdapter({ name: model, path: path as string }, { signal });
+    return `loaded ${model}`;
+  } catch (error) {
+    const followed = ledger.entries.some(
+      (one) => one.run === entry.run && one.state !== 'retired' && one.version.version > version,
+    );
+    if (!followed || !isType(error, FAILURE_TYPES.notFound)) throw error;
+    await ledger.replace(ledger.entries.filter((one) => !sameVersion(one, entry.run, entry.version)));
+    return `forgot ${model}, whose files are gone`;
+  }
 }
 
 /** Not to be sampled from before it is proven again. */

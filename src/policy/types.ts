@@ -18,6 +18,8 @@ export interface PolicyServers {
   sample(request: SampleRequest, signal: AbortSignal): Promise<Sampled>;
   /** The newest version of the run that all its servers which answer have; null before the first. */
   newest(run: string, servers: readonly string[]): Promise<PublishedVersion | null>;
+  /** All versions of the run that any of its servers should have, the oldest first. */
+  held(run: string, servers: readonly string[]): Promise<readonly PublishedVersion[]>;
   /**
    * Loads a version on every server and probes it there. A server that does not answer is left out, and gets the
    * version when it comes back; Infra when none answers. Safe to repeat. Throws WrongPolicy when a server serves

@@ -47,16 +47,17 @@ const FATE_WORDS = {
   trained: { mark: '●', words: 'trained', color: '#1f8a4c' },
   no_variance: { mark: '○', words: 'dropped: no variance', color: '#6e7781' },
   infra: { mark: '✕', words: 'dropped: infrastructure', color: '#c22b21' },
+  overlong: { mark: '▷', words: 'dropped: every episode overlong', color: '#8a6d1f' },
   stale: { mark: '◆', words: 'dropped: stale', color: '#d9772b' },
   open: { mark: '…', words: 'still runs or waits', color: '#6e7781' },
 } as const;
-type GroupFate = keyof typeof FATE_WORDS;
+type ShownFate = keyof typeof FATE_WORDS;
 
 interface Row {
   readonly label: string;
   readonly height: number;
   readonly bars: readonly Bar[];
-  readonly mark?: { readonly atMs: number; readonly fate: GroupFate };
+  readonly mark?: { readonly atMs: number; readonly fate: ShownFate };
 }
 interface Bar {
   readonly spans: readonly Span[];
@@ -172,7 +173,7 @@ function groupRows(log: RlLog, window: Span): readonly Row[] {
 }
 
 /** When a step took the group; a dropped one waits for nobody. */
-const takenAt = ({ step }: RlLogEntry, fate: GroupFate): number =>
+const takenAt = ({ step }: RlLogEntry, fate: ShownFate): number =>
   fate === 'trained' ? step.startedMs : Number.NEGATIVE_INFINITY;
 
 function groupRow(
@@ -181,7 +182,7 @@ function groupRow(
     readonly dispatchedMs: number;
     readonly endedMs: number;
     readonly takenMs: number;
-    readonly fate: GroupFate;
+    readonly fate: ShownFate;
   },
   rollouts: readonly RolloutDigest[],
   window: Span,
@@ -291,7 +292,7 @@ function legend(rows: readonly Row[]): Html {
     rows.flatMap(({ bars }) => bars.flatMap(({ spans, words }) => (spans.length > 0 ? [words] : []))),
   );
   const seen = new Set(rows.flatMap(({ mark }) => (mark === undefined ? [] : [mark.fate])));
-  const fates = (Object.keys(FATE_WORDS) as GroupFate[]).filter((fate) => seen.has(fate));
+  const fates = (Object.keys(FATE_WORDS) as ShownFate[]).filter((fate) => seen.has(fate));
   return html`<ul class="legend">
     ${KINDS.filter((kind) => drawn.has(kind)).map(({ short, long, color }) => html`<li title="${long}"><i style="background:${color}"></i>${short}</li>`)}
     ${fates.map((fate) => html`<li><b style="color:${FATE_WORDS[fate].color}">${FATE_WORDS[fate].mark}</b>${FATE_WORDS[fate].words}</li>`)}

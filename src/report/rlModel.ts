@@ -1,5 +1,6 @@
 import type { RlManifest, RlOptions } from '../domain/rl/options.ts';
 import type { RlStep } from '../domain/rl/messages.ts';
+import type { GroupFate } from '../domain/rl/timeline.ts';
 import { isInfra } from '../domain/rl/trajectory.ts';
 import type { EpisodeEnd } from '../domain/rl/trajectory.ts';
 import { totalUse } from '../domain/rl/intervals.ts';
@@ -51,12 +52,11 @@ export interface StepRow extends RlStep {
   readonly droppedTokens: number;
 }
 
-export type Fate = 'trained' | 'no_variance' | 'infra' | 'stale';
-export const FATES: readonly Fate[] = ['trained', 'no_variance', 'infra', 'stale'];
+export const FATES: readonly GroupFate[] = ['trained', 'no_variance', 'infra', 'overlong', 'stale'];
 
 /** What became of groups, and how long their episodes were: who drops long ones learns from short ones. */
 export interface FateRow {
-  readonly fate: Fate;
+  readonly fate: GroupFate;
   readonly groups: number;
   readonly tokens: number;
   /** Of its episodes that infrastructure did not end; null for none. */

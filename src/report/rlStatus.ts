@@ -58,7 +58,7 @@ const groupsLine = ({ runningGroups, waitingGroups, width, counts }: RlProgress)
 function droppedLine({ counts }: RlProgress): string {
   const tokens = counts.droppedTokens + counts.trainedTokens;
   const wasted = tokens === 0 ? '' : `; ${percent(counts.droppedTokens / tokens)} of the tokens`;
-  return `${counts.noVariance} without variance, ${counts.infra} infrastructure, ${counts.stale} stale${wasted}`;
+  return `${counts.noVariance} without variance, ${counts.infra} infrastructure, ${counts.overlong} overlong, ${counts.stale} stale${wasted}`;
 }
 
 function speedLines(log: RlLog): readonly (readonly [string, string])[] {

@@ -1,7 +1,8 @@
 import { SERVER_CAUSES, TRAINER_CAUSES, idleShare } from '../domain/rl/intervals.ts';
 import type { ResourceUse } from '../domain/rl/intervals.ts';
+import type { GroupFate } from '../domain/rl/timeline.ts';
 import { formatDuration, html, type Html } from './html.ts';
-import type { Fate, FateRow, RlReport } from './rlModel.ts';
+import type { FateRow, RlReport } from './rlModel.ts';
 import { NUMBER, SERVER_WORDS, TRAINER_WORDS, percent, serverName } from './rlWords.ts';
 import type { KindWords } from './rlWords.ts';
 
@@ -71,10 +72,11 @@ function causes<Cause extends string>(
   </ul>`;
 }
 
-const FATE_NAMES: Readonly<Record<Fate, string>> = {
+const FATE_NAMES: Readonly<Record<GroupFate, string>> = {
   trained: 'trained',
   no_variance: 'dropped: all rewards equal',
   infra: 'dropped: infrastructure',
+  overlong: 'dropped: every episode overlong',
   stale: 'dropped: stale',
 };
 

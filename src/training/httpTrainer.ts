@@ -72,7 +72,11 @@ export function createHttpTrainer(options: {
 }
 
 const metricsSchema = z.record(z.string(), z.number());
-const openedSchema = z.object({ incarnation: z.string(), step: z.int().min(0) });
+const openedSchema = z.object({
+  incarnation: z.string(),
+  step: z.int().min(0),
+  versions: z.array(z.int().min(0)),
+});
 const partSchema = z.object({ incarnation: z.string(), hash: z.string() });
 const stepSchema = z.object({
   incarnation: z.string(),

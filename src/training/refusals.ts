@@ -55,7 +55,7 @@ export class TrainerRefused extends ApplicationFailure {
 }
 
 function typeOf(kind: RefusalKind): FailureType {
-  if (kind === 'no_disk') return FAILURE_TYPES.noDisk;
+  if (kind === 'no_disk') return FAILURE_TYPES.trainerDisk;
   if (kind === 'not_finite') return FAILURE_TYPES.notFinite;
   return FAILURE_TYPES.trainerRefused;
 }

@@ -21,6 +21,8 @@ export interface SftExportRequest {
 
 export interface SftExportCounts {
   readonly episodes: number;
+  /** Of held-out instances, which stay unseen; and choices of a selector among a coder's attempts. */
+  readonly notForTraining: number;
   /** Ended by infrastructure: nothing about the policy. */
   readonly infra: number;
   readonly tooLowReward: number;
@@ -62,6 +64,7 @@ export async function exportSft(
 
 const NO_COUNTS: SftExportCounts = {
   episodes: 0,
+  notForTraining: 0,
   infra: 0,
   tooLowReward: 0,
   duplicates: 0,
@@ -82,6 +85,9 @@ async function readTrajectory(store: ArtefactStore, ref: ArtefactRef): Promise<T
   return (await store.has(ref)) ? store.getJson<Trajectory>(ref) : null;
 }
 
+/** Groups of a training run's held-out instances (`e0-held000010-3`), and of `rollout run --select` (`s000001`). */
+const NOT_FOR_TRAINING = /^(?:e\d+-held|s\d)/;
+
 function collect(
   trajectory: Trajectory,
   { minReward }: SftExportRequest,
@@ -90,7 +96,8 @@ function collect(
 ): void {
   for (const episode of trajectory.episodes) {
     counts.episodes += 1;
-    if (isInfra(episode.end) || episode.reward === null) counts.infra += 1;
+    if (NOT_FOR_TRAINING.test(trajectory.group)) counts.notForTraining += 1;
+    else if (isInfra(episode.end) || episode.reward === null) counts.infra += 1;
     else if (episode.reward < minReward) counts.tooLowReward += 1;
     else {
       const candidate = candidateOf(trajectory, episode);

@@ -110,6 +110,8 @@ export interface OpenedModel {
   readonly incarnation: string;
   /** The step that was committed last; 0 for none. */
   readonly step: number;
+  /** Those of which the files that servers load are there. */
+  readonly versions: readonly number[];
 }
 
 export interface ForwardBackwardResult {

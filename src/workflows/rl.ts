@@ -7,6 +7,7 @@
  */
 import {
   CancellationScope,
+  TemporalFailure,
   allHandlersFinished,
   condition,
   continueAsNew,
@@ -24,7 +25,7 @@ import { rlDetails } from '../domain/rl/details.ts';
 import { RL_UPDATES, ROLLOUT_SIGNALS, rlProblem, stalenessProblem } from '../domain/rl/messages.ts';
 import type { RlInput, RlProgress, RlSummary, RolloutReport } from '../domain/rl/messages.ts';
 import { rlReportOn } from './proxies.ts';
-import { cancelRollouts, produce, reconcile, settle } from './rlGroups.ts';
+import { cancelRollouts, dropStale, produce, reconcile, settle } from './rlGroups.ts';
 import { awaitHeldOut } from './rlHeldOut.ts';
 import { carriedOf, fail, isOver, newRun, noteHalt, progressOf, requestOf } from './rlRun.ts';
 import type { RlRun } from './rlRun.ts';
@@ -49,8 +50,9 @@ export async function rl(input: RlInput): Promise<RlSummary> {
     await untilOver(run);
     if (goesOn(run)) await condition(allHandlersFinished);
   } catch (error) {
-    // rollouts are abandoned by policy, so that they outlive continue-as-new: a cancelled run takes them along itself
-    if (isCancellation(error)) await CancellationScope.nonCancellable(() => cancelRollouts(run));
+    // rollouts are abandoned by policy, so that they outlive continue-as-new: a run that is cancelled or fails takes them
+    // along itself; a bug is no end, it waits for the mended code
+    if (error instanceof TemporalFailure) await CancellationScope.nonCancellable(() => cancelRollouts(run));
     throw error;
   }
   // nothing may be awaited between this look, which a stop may have changed, and the command: see `campaign`
@@ -118,7 +120,11 @@ function handleMessages(run: RlRun): void {
   setHandler(resize, ({ width }) => void (run.width = width), {
     validator: (request) => refuse(lateProblem(run) ?? widthProblem(request.width)),
   });
-  setHandler(setStaleness, ({ maxStaleness }) => void (run.maxStaleness = maxStaleness), {
+  const setBound = ({ maxStaleness }: { readonly maxStaleness: number }): void => {
+    run.maxStaleness = maxStaleness;
+    dropStale(run);
+  };
+  setHandler(setStaleness, setBound, {
     validator: (request) =>
       refuse(lateProblem(run) ?? stalenessProblem(run.input.options, request.maxStaleness)),
   });

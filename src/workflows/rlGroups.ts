@@ -2,8 +2,10 @@
 import { condition, getExternalWorkflowHandle } from '@temporalio/workflow';
 import { admissible, dropReason, oldestOf, promptAt, staleGroups } from '../domain/rl/admission.ts';
 import type { GroupState, RolloutReport } from '../domain/rl/messages.ts';
+import type { GroupFate } from '../domain/rl/timeline.ts';
+import { isOverlong } from '../domain/rl/trajectory.ts';
 import { rlControlOn } from './proxies.ts';
-import { heldOutIds, settleHeldOut } from './rlHeldOut.ts';
+import { settleHeldOut, silentHeldOut } from './rlHeldOut.ts';
 import { partsOf, rolloutId, startRollouts } from './rlRollouts.ts';
 import { count, deployedOf, fail, isOver, loopState, note, requestOf } from './rlRun.ts';
 import type { RlRun } from './rlRun.ts';
@@ -91,10 +93,13 @@ export function settle(run: RlRun, report: RolloutReport): void {
   const ended = [...group.ended, ...fresh];
   const oldest = [group.oldestVersion, outcome?.oldestVersion].filter((one) => typeof one === 'number');
   const { executed = 0, served = 0 } = outcome ?? {};
+  const { filterOverlong } = run.input.options;
+  const masked = episodes.filter(({ end, reward }) => filterOverlong && reward !== null && isOverlong(end));
   const settled: GroupState = {
     ...group,
     ended,
     rewards: [...group.rewards, ...episodes.flatMap(({ reward }) => (reward === null ? [] : [reward]))],
+    masked: (group.masked ?? 0) + masked.length,
     trajectories: [...group.trajectories, ...(outcome?.trajectory ? [outcome.trajectory] : [])],
     sampledTokens: group.sampledTokens + episodes.reduce((sum, { sampledTokens }) => sum + sampledTokens, 0),
     executed: group.executed + executed,
@@ -112,7 +117,7 @@ export function settle(run: RlRun, report: RolloutReport): void {
 }
 
 /** A dropped group leaves its slot to the next prompt. */
-function drop(run: RlRun, group: GroupState, fate: 'no_variance' | 'infra' | 'stale'): void {
+function drop(run: RlRun, group: GroupState, fate: Exclude<GroupFate, 'trained'>): void {
   const { counts } = run;
   const name = fate === 'no_variance' ? 'noVariance' : fate;
   run.groups.delete(group.id);
@@ -129,11 +134,7 @@ export function dropStale(run: RlRun): void {
   for (const group of staleGroups(loopState(run))) drop(run, group, 'stale');
 }
 
-export function noteGroup(
-  run: RlRun,
-  group: GroupState,
-  fate: 'trained' | 'no_variance' | 'infra' | 'stale',
-): void {
+export function noteGroup(run: RlRun, group: GroupState, fate: GroupFate): void {
   const { id, dispatchedMs, endedMs, trajectories, rewards, sampledTokens, executed, served } = group;
   const reward = rewards.length === 0 ? null : rewards.reduce((sum, one) => sum + one, 0) / rewards.length;
   const staleness = run.step - oldestOf(group);
@@ -150,15 +151,18 @@ export async function reconcile(run: RlRun): Promise<void> {
   const silent = [...run.groups.values()].filter(
     ({ endedMs, dispatchedMs }) => endedMs === null && Date.now() - dispatchedMs > patienceMs,
   );
-  const asked = silent.flatMap((group) => missingOf(run, group).map((members) => ({ group, members })));
+  const asked = [
+    ...silent.flatMap((group) => missingOf(run, group).map((members) => ({ group: group.id, members }))),
+    ...silentHeldOut(run, Date.now() - patienceMs),
+  ];
   if (asked.length === 0) return;
   const answers = await rlControlOn(run.input.queuePrefix).describeRollouts({
-    workflowIds: asked.map(({ group, members }) => rolloutId(run, group.id, members)),
+    workflowIds: asked.map(({ group, members }) => rolloutId(run, group, members)),
   });
   for (const [index, { group, members }] of asked.entries()) {
     const answer = answers[index];
     if (answer === undefined || answer.alive) continue;
-    settle(run, answer.report ?? { group: group.id, members, outcome: null });
+    settle(run, answer.report ?? { group, members, outcome: null });
   }
 }
 
@@ -174,13 +178,14 @@ const missingOf = (run: RlRun, { ended }: GroupState): readonly (readonly number
 /** Cancels what still runs: nobody would train on it, or hear of it. */
 export async function cancelRollouts(run: RlRun): Promise<void> {
   const running = [...run.groups.values()].filter(({ endedMs }) => endedMs === null);
-  const ids = running.flatMap((group) =>
-    missingOf(run, group).map((members) => rolloutId(run, group.id, members)),
-  );
+  const left = [
+    ...running.flatMap((group) => missingOf(run, group).map((members) => ({ group: group.id, members }))),
+    ...silentHeldOut(run, Infinity),
+  ];
   await Promise.all(
-    [...ids, ...heldOutIds(run)].map(
-      async (id) =>
-        getExternalWorkflowHandle(id)
+    left.map(
+      async ({ group, members }) =>
+        getExternalWorkflowHandle(rolloutId(run, group, members))
           .cancel()
           .catch(() => undefined), // it has ended meanwhile
     ),

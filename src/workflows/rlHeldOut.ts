@@ -25,23 +25,38 @@ export async function startHeldOut(run: RlRun): Promise<void> {
   run.servers = servers; // version 0 is scored before any group was dispatched
   const members = membersOf(run);
   const expected = prompts.length * members.length;
-  run.heldOut.push({ step: version, expected, ended: 0, rewards: [], trajectories: [] });
+  run.heldOut.push({
+    step: version,
+    startedMs: Date.now(),
+    expected,
+    ended: 0,
+    reported: [],
+    rewards: [],
+    trajectories: [],
+  });
   await Promise.all(
     prompts.map(async (prompt, index) => startRollouts(run, groupOf(run, version, index), prompt, members)),
   );
 }
 
+/** Takes a report once. An answer of another version says nothing about this one. */
 export function settleHeldOut(run: RlRun, { group, members, outcome }: RolloutReport): void {
   const [, text] = new RegExp(`^e${run.input.epoch}-held(\\d+)-`).exec(group) ?? [];
   const at = run.heldOut.findIndex(({ step }) => step === Number(text));
   const score = run.heldOut[at];
-  if (text === undefined || score === undefined) return;
-  const rewards = outcome?.episodes.flatMap(({ reward }) => (reward === null ? [] : [reward])) ?? [];
+  const id = rolloutId(run, group, members);
+  if (text === undefined || score === undefined || score.reported.includes(id)) return;
+  const { oldestVersion = null, newestVersion = null } = outcome ?? {};
+  const own = [oldestVersion, newestVersion].every((version) => version === null || version === score.step);
+  if (!own) log.warn('a held-out episode had answers of other versions', { group, newestVersion });
+  const counted = own ? outcome : null;
+  const rewards = counted?.episodes.flatMap(({ reward }) => (reward === null ? [] : [reward])) ?? [];
   run.heldOut[at] = {
     ...score,
     ended: score.ended + members.length,
+    reported: [...score.reported, id],
     rewards: [...score.rewards, ...rewards],
-    trajectories: [...score.trajectories, ...(outcome?.trajectory ? [outcome.trajectory] : [])],
+    trajectories: [...score.trajectories, ...(counted?.trajectory ? [counted.trajectory] : [])],
   };
 }
 
@@ -66,14 +81,22 @@ export async function recordHeldOut(run: RlRun): Promise<void> {
 /** Waits for the scores under way, no longer than an episode may take with what comes after it, and records them. */
 export async function awaitHeldOut(run: RlRun): Promise<void> {
   const { budget, reconcileMs } = run.input.options;
-  await condition(() => run.heldOut.every(isComplete), budget.maxWallMs + reconcileMs);
+  const hurries = (): boolean =>
+    run.failure !== undefined || run.ending === 'stopped' || run.ending === 'stuck';
+  if (!run.heldOut.every(isComplete) && !hurries())
+    await condition(() => run.heldOut.every(isComplete) || hurries(), budget.maxWallMs + reconcileMs);
   await recordHeldOut(run);
 }
 
-/** Workflows of the scores under way. */
-export const heldOutIds = (run: RlRun): readonly string[] =>
-  run.heldOut.flatMap(({ step }) =>
-    Array.from({ length: run.input.heldOutCount }, (_, index) => groupOf(run, step, index)).flatMap((group) =>
-      partsOf(run, membersOf(run)).map((members) => rolloutId(run, group, members)),
-    ),
-  );
+/** Rollouts of the scores under way that have not reported, of scores that began before `sinceMs`. */
+export const silentHeldOut = (run: RlRun, sinceMs: number): readonly Omit<RolloutReport, 'outcome'>[] =>
+  run.heldOut
+    .filter(({ startedMs }) => startedMs < sinceMs)
+    .flatMap(({ step, reported }) =>
+      Array.from({ length: run.input.heldOutCount }, (_, index) => groupOf(run, step, index)).flatMap(
+        (group) =>
+          partsOf(run, membersOf(run))
+            .filter((members) => !reported.includes(rolloutId(run, group, members)))
+            .map((members) => ({ group, members })),
+      ),
+    );

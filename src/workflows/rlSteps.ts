@@ -12,7 +12,7 @@ import { FAILURE_TYPES } from '../domain/failures.ts';
 import { isStuck, nextBatch } from '../domain/rl/admission.ts';
 import type { GroupState, PublishedVersion, RlStep } from '../domain/rl/messages.ts';
 import { dropStale, noteGroup } from './rlGroups.ts';
-import { recordHeldOut, startHeldOut } from './rlHeldOut.ts';
+import { awaitHeldOut, recordHeldOut, startHeldOut } from './rlHeldOut.ts';
 import { rlControlOn, trainerOn } from './proxies.ts';
 import {
   addStep,
@@ -30,7 +30,7 @@ import type { RlRun } from './rlRun.ts';
 /** Takes up the trainer where its journal ends, and puts that version on the servers. */
 export async function openRun(run: RlRun): Promise<void> {
   const trainer = trainerOn(run.input.queuePrefix);
-  const { step } = await trainer.openTraining(requestOf(run));
+  const { step, held, left } = await trainer.openTraining(requestOf(run));
   if (run.input.carried !== undefined && step === run.step && run.versions.length > 0) return;
   run.step = step;
   // accepted := v · B, or a resumed run would admit in a burst
@@ -39,7 +39,9 @@ export async function openRun(run: RlRun): Promise<void> {
     trained: step * groupsPerStep,
     dispatched: Math.max(run.counts.dispatched, step * groupsPerStep),
   });
-  run.versions = [];
+  // what an earlier start left is retired with the next version
+  run.versions = [...held];
+  run.unloaded = [...left];
   await deploy(run, await trainer.publishVersion({ ...requestOf(run), step }));
 }
 
@@ -48,6 +50,7 @@ export async function consume(run: RlRun): Promise<void> {
   try {
     while (!isOver(run)) {
       if (endOf(run)) return;
+      dropStale(run);
       await condition(
         () => isOver(run) || mustEnd(run) || (!run.paused && nextBatch(loopState(run)) !== null),
       );
@@ -104,15 +107,20 @@ async function takeStep(run: RlRun, groups: readonly GroupState[]): Promise<void
   const startedMs = Date.now();
   const trainer = trainerOn(run.input.queuePrefix);
   const request = requestOf(run);
+  const bound = run.maxStaleness; // an Update counts from the next step on
   const batch = await rlControlOn(run.input.queuePrefix).formBatch({
     ...request,
     step: number,
     version: run.step,
     groups,
   });
-  if (batch.staleness.max > run.maxStaleness)
+  if (batch.staleness.max > bound)
     throw ApplicationFailure.nonRetryable(
-      `step ${number} holds tokens ${batch.staleness.max} versions old: the bound is ${run.maxStaleness}`,
+      `step ${number} holds tokens ${batch.staleness.max} versions old: the bound is ${bound}`,
+    );
+  if (batch.samples === 0)
+    throw ApplicationFailure.nonRetryable(
+      `step ${number} has no sample: no group of it should have been kept`,
     );
   const { metrics, busy } = await trainer.trainStep({ ...request, step: number, batch: batch.batch });
   for (const group of groups) {
@@ -167,6 +175,8 @@ function noteStep(run: RlRun, step: RlStep): void {
 /** Servers take the version, prove that they have it, and what no rollout uses any more is unloaded. */
 async function deploy(run: RlRun, version: PublishedVersion): Promise<void> {
   const trainer = trainerOn(run.input.queuePrefix);
+  // all parameters have one version on a server at a time: what is being scored is played to its end first
+  if (run.input.options.lora === null) await awaitHeldOut(run);
   const previous = run.versions.at(-1) ?? null;
   const deployed = await trainer.deployVersion({ ...requestOf(run), version, previous });
   run.versions.push(version);

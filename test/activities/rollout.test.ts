@@ -220,6 +220,25 @@ describe('The selector', () => {
     expect(evaluator.evaluated).toHaveLength(1);
   });
 
+  test('that was never answered is not graded, whatever its clock says; one whose prompt does not fit counts as an attempt', async () => {
+    const grading = createRolloutGrading({ ...base(), evaluator: evaluatorOf(() => 'resolved') });
+    const endsWith = async (end: 'max_wall' | 'max_tokens') => {
+      const rollout = await rolloutOf({ group: end, members: [0, 1] });
+      const ends = rollout.members.map(() => ({ end, patch: null, note: '' }));
+      return run(grading, 'gradeRollout', { rollout, ends });
+    };
+    const unheard = await endsWith('max_wall');
+    expect(unheard.episodes).toMatchObject([{ end: 'infra', reward: null }, { end: 'infra' }]);
+    expect(unheard.trajectory).toBeNull();
+    expect((await records.list('rollouts/run/max_wall')).map((name) => name.split('/').at(-1))).toEqual([
+      'partial',
+    ]);
+    const tooLong = await endsWith('max_tokens');
+    expect(tooLong.episodes).toMatchObject([{ end: 'max_tokens', reward: 0 }, { end: 'max_tokens' }]);
+    const { episodes } = await store.getJson<Trajectory>(tooLong.trajectory ?? 'sha256:');
+    expect(episodes.map(({ steps }) => steps)).toEqual([[], []]);
+  });
+
   test('whose prompt does not fit ends by its budget, and one whose server is gone fails and is tried again', async () => {
     const rollout = await rolloutOf();
     const failing = (error: Error) => ({
@@ -374,6 +393,20 @@ describe('The coder', () => {
     expect(host.open(), 'the earlier one is closed').toBe(2);
     await run(host, 'closeEpisode', { rollout: a, fence: 3, discard: true });
     await run(host, 'openEpisode', { rollout: c, fence: 1 });
+  });
+
+  test('whose time passed while nobody answered is not graded; one that worked for most of it is', async () => {
+    const grading = createRolloutGrading({ ...base(), evaluator: evaluatorOf(() => 'unresolved') });
+    const ended = async (group: string, maxWallMs: number) => {
+      const rollout = await coder({ group, budget: { ...(await coder()).budget, maxWallMs } });
+      await run(sampling([block('one')]), 'sampleTurn', { rollout, turn: 0 }); // 10 ms
+      const [episode] = (
+        await run(grading, 'gradeRollout', { rollout, ends: [{ end: 'max_wall', patch: null, note: '' }] })
+      ).episodes;
+      return episode;
+    };
+    expect(await ended('outage', 60_000)).toMatchObject({ end: 'infra', reward: null });
+    expect(await ended('slow', 15)).toMatchObject({ end: 'max_wall', reward: 0 });
   });
 
   test('that left no change is graded as an empty patch, also when its turns were over', async () => {

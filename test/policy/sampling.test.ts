@@ -159,7 +159,9 @@ test('outside training any server will do: what it refuses or ignores is left ou
   fake.state.intercept = ({ url, body }, response) => {
     if (url !== '/v1/chat/completions') return false;
     const sent = JSON.parse(body) as Record<string, unknown>;
-    const refused = ['max_tokens', 'seed', 'temperature', 'structured_outputs'].find((name) => name in sent);
+    const refused = ['max_tokens', 'seed', 'temperature', 'structured_outputs', 'return_token_ids'].find(
+      (name) => name in sent,
+    );
     if (refused !== undefined) {
       const hint = refused === 'max_tokens' ? ' Use max_completion_tokens instead.' : '';
       sendJson(
@@ -182,6 +184,21 @@ test('outside training any server will do: what it refuses or ignores is left ou
     messages: request().messages,
     max_completion_tokens: 6,
   });
+});
+
+test('outside training a server that tells tokens is heard: accepted answers can be trained on', async () => {
+  const choices = [
+    { finish_reason: 'stop', message: { content: 'B' }, token_ids: [98, 2] },
+    { finish_reason: 'stop', message: { content: 'A' }, token_ids: [97, 2] },
+  ];
+  chatAnswers({ prompt_token_ids: [5, 6, 7], choices });
+  const answer = await samplePlain(createVllmServer(fake.address).client, request(), signal);
+  expect(bodies('/v1/chat/completions').at(-1)).toMatchObject({ return_token_ids: true });
+  expect(answer.promptTokenIds).toEqual([5, 6, 7]);
+  expect(answer.choices.map(({ tokenIds }) => tokenIds)).toEqual([
+    [98, 2],
+    [97, 2],
+  ]);
 });
 
 test('outside training a server that can is told the choices, and what it counts is kept', async () => {

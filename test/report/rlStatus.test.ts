@@ -74,7 +74,7 @@ describe('the status of a training run', () => {
     expect(text).toMatch(/staleness +\d \/ \d\.\d\d \/ \d in the last step \(least, mean, most\), at most 1/);
     expect(text).toContain('3.5e-5 at most between servers and trainer');
     expect(text).toContain('7 running of 10, 2 waiting, 100 trained');
-    expect(text).toContain('31 without variance, 2 infrastructure, 0 stale; 10 % of the tokens');
+    expect(text).toContain('31 without variance, 2 infrastructure, 0 overlong, 0 stale; 10 % of the tokens');
     expect(text).toMatch(/trainer +\d+ % idle \(starved \d+ %/);
     expect(text).toMatch(/127\.0\.0\.1:8000 +.*requests in flight/);
   });

@@ -79,7 +79,7 @@ describe('the trainer over HTTP', () => {
     ['other_batch', 409, FAILURE_TYPES.trainerRefused, true],
     ['wrong_step', 409, FAILURE_TYPES.trainerRefused, true],
     ['not_finite', 409, FAILURE_TYPES.notFinite, true],
-    ['no_disk', 507, FAILURE_TYPES.noDisk, false],
+    ['no_disk', 507, FAILURE_TYPES.trainerDisk, false],
   ] as const)(
     'says that it was refused with %s, and whether trying again can help',
     async (kind, status, type, nonRetryable) => {

@@ -100,17 +100,22 @@ describe('sft export', () => {
       ['b', [episode(0, 1, [5, 6, 7]), episode(1, 0, [5]), episode(2, 1, [5, 6]), episode(3, 1, [5, 6])]],
       ['a', [episode(0, null, [8], 'infra'), episode(1, 1, [9])]],
     ];
-    for (const [instanceId, episodes] of played) {
+    const groups = played.map(([instanceId, episodes]) => [`g-${instanceId}`, instanceId, episodes] as const);
+    const unseen = [
+      ['e0-held000010-3', 'd', [episode(0, 1, [5])]],
+      ['s000001', 'b', [episode(0, 1, [6])]],
+    ] as const;
+    for (const [group, instanceId, episodes] of [...groups, ...unseen]) {
       const trajectory: Trajectory = {
         schema: 1,
         run: 'r',
-        group: `g-${instanceId}`,
+        group,
         agent: 'coder',
         instanceId,
         episodes,
       };
       const outcome = { group: trajectory.group, episodes, trajectory: await store.putJson(trajectory) };
-      await records.record(`rollouts/r/g-${instanceId}/0/outcome`, outcome);
+      await records.record(`rollouts/r/${group}/0/outcome`, outcome);
     }
     await records.record('rollouts/r/g-c/0/outcome', { trajectory: null });
     await records.record('rollouts/other/g/0/outcome', { trajectory: null });
@@ -131,7 +136,8 @@ describe('sft export', () => {
       expect.objectContaining({ instanceId: 'b', tokenIds: [1, 2, 5, 6], positions: [2, 3] }),
     ]);
     expect(counts).toMatchObject({
-      episodes: 6,
+      episodes: 8,
+      notForTraining: 2,
       infra: 1,
       tooLowReward: 1,
       duplicates: 1,
@@ -191,7 +197,7 @@ describe('supervised training', () => {
   } {
     const [sent, rates]: [Sent[], number[]] = [[], []];
     const backend: Partial<TrainerBackend> = {
-      createModel: async () => ({ incarnation: 'i', step: done + rates.length }),
+      createModel: async () => ({ incarnation: 'i', step: done + rates.length, versions: [] }),
       forwardBackward: async (request) => {
         sent.push(request);
         return { incarnation: 'i', hash: 'h' };

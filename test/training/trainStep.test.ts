@@ -76,7 +76,7 @@ class RuleTrainer implements Partial<TrainerBackend> {
     this.note(anew === true ? 'open anew' : 'open');
     if (anew === true) this.forget();
     this.open = true;
-    return { incarnation: String(this.incarnation), step: this.committed.size };
+    return { incarnation: String(this.incarnation), step: this.committed.size, versions: [] };
   };
 
   forwardBackward: TrainerBackend['forwardBackward'] = async ({ epoch, part, samples: sent }) => {

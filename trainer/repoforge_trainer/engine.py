@@ -157,6 +157,12 @@ class Engine:
             assert manifest is not None
             return Version(name=name, path=str(target.resolve()), sha256=str(manifest["sha256"]), step=step)
 
+    def versions(self, run: str) -> list[int]:
+        """Steps of which a version's files are there, the oldest first."""
+        directory = self._place(run) / "versions"
+        found = [entry.name[1:] for entry in directory.iterdir()] if directory.is_dir() else []
+        return sorted(int(name) for name in found if name.isdecimal())
+
     def remove_version(self, run: str, step: int) -> None:
         """Removes a version's files. Only when no server can be asked for it any more."""
         with self._working("remove_version"):

@@ -162,7 +162,8 @@ def create_app(engine: Engine) -> FastAPI:
     @app.post("/open_run")
     def open_run(body: OpenBody) -> dict[str, Any]:
         last = engine.open_run(body.run, body.config.config(), body.anew)
-        return {"incarnation": engine.incarnation, "step": 0 if last is None else last.step, "last": None if last is None else asdict(last)}
+        step = 0 if last is None else last.step
+        return {"incarnation": engine.incarnation, "step": step, "last": None if last is None else asdict(last), "versions": engine.versions(body.run)}
 
     @app.post("/forward_backward")
     def forward_backward(body: PartBody) -> dict[str, Any]:

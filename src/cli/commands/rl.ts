@@ -166,7 +166,7 @@ function startedLine({ run: name, how, prompts, heldOut, leftOut }: StartedRl): 
 export function rlLine(progress: RlProgress): string {
   const last = progress.recent.at(-1);
   const { counts } = progress;
-  const dropped = counts.noVariance + counts.infra + counts.stale;
+  const dropped = counts.noVariance + counts.infra + counts.overlong + counts.stale;
   const reward = last === undefined ? '' : `, reward ${last.reward.toFixed(3)}`;
   return `${progress.state}: step ${progress.step}/${progress.steps}${reward}, v${progress.version}, ${progress.runningGroups} groups run, ${progress.waitingGroups} wait, ${dropped} dropped${progress.note === '' ? '' : `; ${progress.note}`}`;
 }
@@ -174,7 +174,7 @@ export function rlLine(progress: RlProgress): string {
 function summaryText({ run: name, state, note, step, counts, report }: RlSummary): string {
   return [
     `${name}: ${state} at step ${step}${note === '' ? '' : ` (${note})`}.`,
-    `Groups: ${counts.trained} trained, ${counts.noVariance} without variance, ${counts.infra} by infrastructure, ${counts.stale} stale. Verdicts: ${counts.executed} executed, ${counts.served} served.`,
+    `Groups: ${counts.trained} trained, ${counts.noVariance} without variance, ${counts.infra} by infrastructure, ${counts.overlong} overlong, ${counts.stale} stale. Verdicts: ${counts.executed} executed, ${counts.served} served.`,
     ...(report === null ? [] : [`Report: ${report}`]),
   ].join('\n');
 }
@@ -204,7 +204,7 @@ async function status(name: string, _options: object, command: Command): Promise
         known.progress === null
           ? `${name}: ${known.status.toLowerCase()}; no worker answers; start one with \`repoforge worker\``
           : rlStatusText(known.progress, log);
-      output.result(known, text);
+      output.result(known, [text, ...known.heldUpBy.map((what) => `  held up by ${what}`)].join('\n'));
       if (watch !== true || known.status !== 'RUNNING') return;
       await new Promise((done) => setTimeout(done, WATCH_MS));
     }

@@ -78,6 +78,7 @@ function exportText(out: string, counts: SftExportCounts): string {
     ['ended by infrastructure', counts.infra],
     ['the same tokens again', counts.duplicates],
     ['more than wanted of their instance', counts.beyondPerInstance],
+    ['held out, or choices among attempts', counts.notForTraining],
     ['without tokens', counts.withoutTokens],
     ['not in the store any more', counts.unreadable],
   ];

@@ -39,9 +39,11 @@ export function admissible(state: LoopState): number {
 }
 
 /** Why a group that has ended is not trained; null when it is. */
-export function dropReason(group: GroupState): 'infra' | 'no_variance' | null {
-  if (group.rewards.length < 2) return 'infra';
-  return group.rewards.every((reward) => reward === group.rewards[0]) ? 'no_variance' : null;
+export function dropReason(group: GroupState): 'infra' | 'no_variance' | 'overlong' | null {
+  const { rewards, masked = 0 } = group;
+  if (rewards.length < 2) return 'infra';
+  if (rewards.every((reward) => reward === rewards[0])) return 'no_variance';
+  return masked >= rewards.length ? 'overlong' : null;
 }
 
 /** Groups that have ended and lie further back than the bound allows on the version trained next. */
@@ -50,7 +52,8 @@ export const staleGroups = ({ groups, step, maxStaleness }: LoopState): readonly
 
 /**
  * The groups of the next step, the oldest dispatched first; null while the step must wait: for groups to end, or because
- * what it would leave could not all be trained in time any more.
+ * what it would leave could not all be trained in time any more. Where all that it leaves has ended, waiting would not help:
+ * the bound was lowered under way, and what is stale by the next step is dropped there.
  */
 export function nextBatch(state: LoopState): readonly GroupState[] | null {
   const { options, groups } = state;
@@ -58,7 +61,7 @@ export function nextBatch(state: LoopState): readonly GroupState[] | null {
   if (waiting.length < options.groupsPerStep) return null;
   const batch = waiting.slice(0, options.groupsPerStep);
   const left = groups.filter((group) => !batch.includes(group));
-  return options.stale === 'wait' && !fitsLater(state, left) ? null : batch;
+  return options.stale === 'wait' && left.some(isRunning) && !fitsLater(state, left) ? null : batch;
 }
 
 /**

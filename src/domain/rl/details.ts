@@ -14,7 +14,7 @@ export function rlDetails(progress: RlProgress): string {
     '',
     `Step **${progress.step}** of ${progress.steps} · version ${progress.version} · width ${progress.width} · staleness at most ${progress.maxStaleness}`,
     '',
-    `Groups: ${progress.runningGroups} running, ${progress.waitingGroups} waiting, ${counts.trained} trained; dropped: ${counts.noVariance} without variance, ${counts.infra} infrastructure, ${counts.stale} stale`,
+    `Groups: ${progress.runningGroups} running, ${progress.waitingGroups} waiting, ${counts.trained} trained; dropped: ${counts.noVariance} without variance, ${counts.infra} infrastructure, ${counts.overlong} overlong, ${counts.stale} stale`,
     '',
     `Verdicts: ${counts.executed} executed, ${counts.served} served · tokens: ${counts.trainedTokens} trained, ${counts.droppedTokens} dropped · parity ${counts.parityMax.toExponential(1)}`,
     ...(recent.length === 0

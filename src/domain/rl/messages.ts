@@ -98,6 +98,8 @@ export interface GroupState {
   readonly ended: readonly number[];
   /** Rewards of the members that ended with one, infrastructure left out. */
   readonly rewards: readonly number[];
+  /** Rewards of episodes that the loss leaves out, being overlong. */
+  readonly masked?: number;
   readonly trajectories: readonly ArtefactRef[];
   readonly sampledTokens: number;
   /** Verdicts. */
@@ -118,7 +120,9 @@ export interface RlCounts {
   readonly noVariance: number;
   /** Groups dropped because fewer than two episodes were left. */
   readonly infra: number;
-  /** Groups dropped as stale (`stale: drop` only). */
+  /** Groups dropped because every episode was overlong, and the loss leaves those out. */
+  readonly overlong: number;
+  /** Groups dropped as stale: with `stale: drop`, or where the bound was lowered under way. */
   readonly stale: number;
   readonly droppedTokens: number;
   readonly trainedTokens: number;
@@ -136,6 +140,7 @@ export const NO_RL_COUNTS: RlCounts = {
   trained: 0,
   noVariance: 0,
   infra: 0,
+  overlong: 0,
   stale: 0,
   droppedTokens: 0,
   trainedTokens: 0,
@@ -201,6 +206,9 @@ export interface RlCarried {
 /** A score of the held-out instances that is being made. */
 export interface HeldOutScore {
   readonly step: number;
+  readonly startedMs: number;
+  /** Workflows of its rollouts that have ended. */
+  readonly reported: readonly string[];
   readonly expected: number;
   readonly ended: number;
   readonly rewards: readonly number[];

@@ -6,13 +6,16 @@ export interface Interval {
   readonly endedMs: number;
 }
 
+/** What became of a group: trained, or dropped and why. */
+export type GroupFate = 'trained' | 'no_variance' | 'infra' | 'overlong' | 'stale';
+
 /** Who was busy when, since the step before; the interval log is made of these lines. */
 export interface StepTimeline {
   readonly groups: readonly {
     readonly id: string;
     readonly dispatchedMs: number;
     readonly endedMs: number;
-    readonly fate: 'trained' | 'no_variance' | 'infra' | 'stale';
+    readonly fate: GroupFate;
     readonly trajectories: readonly ArtefactRef[];
     /** Mean of its members' rewards; null where infrastructure ended all of them. */
     readonly reward: number | null;

@@ -86,6 +86,15 @@ describe('nextBatch', () => {
     expect(nextBatch(state({ options, maxStaleness: 2, step: 1, groups }))).toBeNull();
     expect(nextBatch(state({ options, maxStaleness: 2, step: 0, groups }))).not.toBeNull();
   });
+  test('goes on where the bound was lowered and all that is left has ended: waiting would help nobody', () => {
+    const groups = [ended(0, 4), ended(1, 4), ended(2, 5), ended(3, 5)];
+    const lowered = state({ step: 5, deployed: 5, maxStaleness: 0, groups });
+    const kept = groups.filter((one) => !staleGroups(lowered).includes(one));
+    expect(nextBatch({ ...lowered, groups: kept })?.map(({ place }) => place)).toEqual([2, 3]);
+    const all = [ended(0, 5), ended(1, 5), ended(2, 5), ended(3, 5)];
+    expect(nextBatch({ ...lowered, groups: all })).toHaveLength(2);
+    expect(nextBatch({ ...lowered, groups: [...all, group(4, { dispatchedVersion: 5 })] })).toBeNull();
+  });
   test('with S = 0 waits for every group of the version', () => {
     expect(nextBatch(state({ maxStaleness: 0, groups: [ended(0), ended(1), group(2)] }))).toBeNull();
     expect(nextBatch(state({ maxStaleness: 0, groups: [ended(0), ended(1)] }))).toHaveLength(2);
@@ -96,6 +105,11 @@ test('a group needs two episodes and two different rewards', () => {
   expect(dropReason(group(0, { rewards: [1] }))).toBe('infra');
   expect(dropReason(group(0, { rewards: [1, 1, 1] }))).toBe('no_variance');
   expect(dropReason(group(0, { rewards: [1, 0] }))).toBeNull();
+});
+
+test('a group of overlong episodes alone teaches nothing, since the loss leaves them out', () => {
+  expect(dropReason(group(0, { rewards: [1, 0], masked: 2 }))).toBe('overlong');
+  expect(dropReason(group(0, { rewards: [1, 0], masked: 1 }))).toBeNull();
 });
 
 test('only what has ended and exceeds the bound is stale', () => {
