@@ -20,7 +20,7 @@ import { startTrainer } from '../../src/training/process.ts';
 import type { TrainerProcess } from '../../src/training/process.ts';
 import { WARM_DEFAULTS, examineSelector, warmProblem, warmSelector } from '../../src/training/warm.ts';
 import type { WarmReport } from '../../src/training/warm.ts';
-import { warmTasks, withDrawnAnswers } from '../../src/training/warmTasks.ts';
+import { warmTasks } from '../../src/training/warmTasks.ts';
 
 export const SERVED_MODEL = 'policy';
 /** Their tests take a second or two, and name what a bug broke. */
@@ -116,7 +116,6 @@ export async function warmModel(
   const stages = WARM_STARTS[start];
   const most = Math.max(...stages.map(({ tasks }) => tasks));
   const tasks = await warmTasks({ python, count: most + UNSEEN_TASKS, seed: SEED });
-  const lessons = withDrawnAnswers(tasks.slice(0, most), SEED);
   const backend = createHttpTrainer({ url: trainer.url });
   let base = await tinyModel(session, python);
   let report: WarmReport | null = null;
@@ -129,13 +128,13 @@ export async function warmModel(
     await warmSelector(backend, {
       run,
       config,
-      tasks: lessons.slice(0, stage.tasks),
+      tasks: tasks.slice(0, stage.tasks),
       seed: SEED,
       steps: stage.steps,
     });
     const examine = async (asked: readonly SelectorTask[]): Promise<WarmReport> =>
       examineSelector(backend, { run, tasks: asked, seed: SEED, orders: 6 });
-    const learned = await examine(lessons.slice(0, Math.min(stage.tasks, UNSEEN_TASKS)));
+    const learned = await examine(tasks.slice(0, Math.min(stage.tasks, UNSEEN_TASKS)));
     report = await examine(tasks.slice(most));
     problem = warmProblem(report, learned);
     base = (await backend.publish({ run, step: stage.steps })).path;
@@ -144,7 +143,7 @@ export async function warmModel(
   const made: WarmModel = {
     path: base,
     report,
-    warmedOn: `${most} choice tasks of mutated functions of Python's standard library, with drawn answers and smoothed labels`,
+    warmedOn: `${most} choice tasks of mutated functions of Python's standard library, smoothed labels`,
   };
   await writeFile(`${note}.tmp`, JSON.stringify(made));
   await rename(`${note}.tmp`, note);

@@ -3,7 +3,6 @@ import { execa } from 'execa';
 import { z } from 'zod';
 import { selectorTasks } from '../agents/selectorTasks.ts';
 import type { SelectorTask } from '../agents/types.ts';
-import { drawsOf } from '../domain/draws.ts';
 import { bugStatement } from '../domain/bugStatement.ts';
 import { TRAINER_DIR } from '../setup/pythonEnvironments.ts';
 
@@ -46,20 +45,6 @@ export async function warmTasks(options: {
     );
   return tasks.slice(0, count);
 }
-
-/**
- * The same tasks with another answer: which of a task's candidates is right is drawn. Who learns them has to read and to
- * remember, and learns nothing of what makes a patch right: that is left to training by rewards.
- */
-export const withDrawnAnswers = (tasks: readonly SelectorTask[], seed: number): readonly SelectorTask[] =>
-  tasks.map((task) => {
-    const { candidates, instanceId } = task;
-    const drawn = Math.floor(drawsOf(`answer ${seed} ${instanceId}`)() * candidates.length);
-    return {
-      ...task,
-      candidates: candidates.map(({ patch }, at) => ({ patch, origin: at === drawn ? 'gold' : 'mutant' })),
-    };
-  });
 
 /** A test that might notice, as the standard library would name it. */
 const testOf = ({ module, function: name }: z.infer<typeof BUG>): string =>

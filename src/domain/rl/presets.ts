@@ -71,7 +71,7 @@ export const RL_PRESETS: Readonly<Record<'repoforge' | 'paper' | 'tiny', RlPrese
       budget: { maxTurns: 1, maxTokens: 1_024, maxTokensPerTurn: 2, maxWallMs: 5 * 60_000 },
       normaliseAdvantages: true,
       epochs: 2,
-      learningRate: 5e-4,
+      learningRate: 4e-4,
       loss: { ...repoforge.loss, entropyCoefficient: 0.3 },
       lora: null,
       dtype: 'float32',
