@@ -10,6 +10,7 @@ import { drawsOf } from '../../src/domain/draws.ts';
 import type { RlSummary } from '../../src/domain/rl/messages.ts';
 import type { VllmProcess } from '../../src/policy/process.ts';
 import { readRlLog } from '../../src/report/rlLog.ts';
+import type { RlLog } from '../../src/report/rlLog.ts';
 import type { Session } from '../../src/setup/session.ts';
 import { createHttpTrainer } from '../../src/training/httpTrainer.ts';
 import type { TrainerProcess } from '../../src/training/process.ts';
@@ -151,23 +152,30 @@ async function restartServer({ server }: RlProcesses): Promise<void> {
   server.current = await server.start(portOf(address));
 }
 
-/** Steps and versions without a gap, every sample once, and the log as the journal has it. */
+/** Steps without a gap, every sample once, tokens as in the batches, versions as deployed, and the log as the journal has it. */
 async function problemsOf(
   session: Session,
   { trainer }: RlProcesses,
-  { run, options }: RlStartRequest,
+  request: RlStartRequest,
   summary: RlSummary,
 ): Promise<Pick<RlFaultReport, 'problems' | 'samples'>> {
   const problems: string[] = [];
+  const { run, options } = request;
+  const log = await readRlLog(session.records, run);
   const journal = await createHttpTrainer({ url: trainer.current.url }).journal(run);
   const steps = journal.map(({ step }) => step);
   const expected = Array.from({ length: options.steps }, (_none, at) => at + 1);
   if (JSON.stringify(steps) !== JSON.stringify(expected))
     problems.push(`the journal has steps ${steps.join(', ')}`);
+  const tokens = journal.find(({ step, metrics }) => {
+    const told = log.entries.find((entry) => entry.step.step === step);
+    return told !== undefined && told.step.tokens !== metrics['tokens'];
+  });
+  if (tokens !== undefined) problems.push(`step ${tokens.step} was not trained on the tokens of its batch`);
+  problems.push(...(await versionProblems(session, request, log)));
   const samples = journal.flatMap(({ sampleIds }) => sampleIds);
   const twice = samples.filter((id, at) => samples.indexOf(id) !== at);
   if (twice.length > 0) problems.push(`${twice.length} samples were trained twice, e.g. ${twice[0]}`);
-  const log = await readRlLog(session.records, run);
   if (log.missing.length > 0) problems.push(`the log lacks steps ${log.missing.join(', ')}`);
   const stale = Math.max(...log.entries.map(({ step }) => step.staleness.max));
   if (stale > options.maxStaleness) problems.push(`tokens were ${stale} versions old`);
@@ -175,4 +183,20 @@ async function problemsOf(
   const left = await session.deps.driver.list(session.state.installation);
   if (left.length > 0) problems.push(`${left.length} containers are left`);
   return { problems, samples: samples.length };
+}
+
+/** No answer came from a version that was not there yet, and the last one was deployed. */
+async function versionProblems(
+  { deps }: Session,
+  { run, options, servers }: RlStartRequest,
+  { entries }: RlLog,
+): Promise<readonly string[]> {
+  const ahead = entries.flatMap(({ step, rollouts }) =>
+    rollouts.flatMap(({ calls }) => calls.filter(({ version }) => (version ?? 0) >= step.step)),
+  );
+  const newest = (await deps.policy.newest(run, servers))?.version ?? null;
+  return [
+    ...(ahead.length === 0 ? [] : [`${ahead.length} answers are of versions that were not there yet`]),
+    ...(newest === options.steps ? [] : [`servers have version ${newest}, not ${options.steps}`]),
+  ];
 }

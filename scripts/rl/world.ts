@@ -121,7 +121,7 @@ export async function warmModel(
   let report: WarmReport | null = null;
   let problem: string | null = 'there was no warm start';
   for (const [index, stage] of stages.entries()) {
-    const run = `warm-${start}-${index}-${digest(base)}`;
+    const run = `warm-${start}-${index}-${digest(JSON.stringify([base, stage, WARM_DEFAULTS]))}`;
     const config = { base, lora: null, dtype: 'float32' } as const;
     await backend.createModel({ run, config });
     output.say(`Warm start: ${stage.steps} steps on ${stage.tasks} tasks made of Python's standard library.`);

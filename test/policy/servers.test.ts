@@ -204,6 +204,33 @@ test('a server that was restarted gets its adapters back on the first request th
   for (const one of fakes) expect(one.changes().filter((url) => url.includes('/load_lora'))).toHaveLength(2);
 });
 
+test('versions whose files are gone are forgotten where newer ones have followed; the newest is missed aloud', async () => {
+  const versions = [1, 2].map((version) => published(version, `run-v${version}`));
+  for (const version of versions) await policy.deploy(deployOf(version), signal);
+  expect((await policy.held(RUN, servers())).map(({ version }) => version)).toEqual([1, 2]);
+  const [first, second] = versions;
+  for (const { state } of fakes) {
+    state.adapters.clear(); // restarted
+    state.disk.delete(first?.path ?? '');
+  }
+  const mended = await policy.mend(RUN, servers(), signal);
+  expect(mended[0]?.done).toEqual(['forgot run-v1, whose files are gone', 'loaded run-v2']);
+  expect((await policy.held(RUN, servers())).map(({ version }) => version)).toEqual([2]);
+  for (const { state } of fakes) {
+    state.adapters.clear();
+    state.disk.delete(second?.path ?? '');
+  }
+  await expect(policy.mend(RUN, servers(), signal)).rejects.toThrow(/finds no adapter at .*run-v2/);
+});
+
+test('a model that no server has fails at once outside training, since nobody will load it there', async () => {
+  const request = { ...sampleOf({ ...BASE, model: 'mistyped', version: 0 }), run: null };
+  await expect(policy.sample(request, signal)).rejects.toMatchObject({
+    type: FAILURE_TYPES.badInput,
+    nonRetryable: true,
+  });
+});
+
 test('a restarted server whose model on the disk is another one now is caught before anybody samples from it', async () => {
   const { version, ...rest } = full(0);
   await policy.deploy({ version, ...rest }, signal);

@@ -148,8 +148,9 @@ function requestOf(options: RunOptions, rows: Rows, defaultUrl: string): Rollout
   };
 }
 
-const defaultRunId = ({ dataset, agent, model }: RunOptions): string =>
-  `${dataset}.${agent}.${model}`
+const defaultRunId = ({ dataset, agent, model, select }: RunOptions): string =>
+  [dataset, agent, model, ...(select === undefined ? [] : ['by', select])]
+    .join('.')
     .replace(/[^A-Za-z0-9._-]+/g, '_')
     .replace(/^[._-]+/, '')
     .slice(-100)
