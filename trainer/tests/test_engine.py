@@ -233,12 +233,14 @@ def test_an_adapter_is_published_as_peft_reads_it(tmp_path: Path, base: Path, co
     step(engine, 1, [[sample("a")]], rate=5e-2)
     version = engine.publish("r", 1)
     assert engine.publish("r", 1) == version and version.sha256 != zero.sha256
+    assert engine.versions("r") == [0, 1] and engine.versions("unknown") == []
     model = AutoModelForCausalLM.from_pretrained(base)
     assert before[0] == pytest.approx(truth(model, one), abs=1e-5)  # an adapter begins without effect
     served = PeftModel.from_pretrained(model, version.path)
     assert engine.forward("r", [one])[0] == pytest.approx(truth(served, one), abs=1e-5)
     assert engine.forward("r", [one])[0] != pytest.approx(before[0], abs=1e-3)
     engine.remove_version("r", 0)
+    assert engine.versions("r") == [1]
     assert not Path(zero.path).exists()
     refusal("wrong_step", lambda: engine.publish("r", 0))
 
