@@ -66,7 +66,10 @@ export function createSampler(deps: SamplerDeps): PolicyServers['sample'] {
       failures.length > 0 &&
       failures.every((one) => isType(one, FAILURE_TYPES.missingPolicy))
     )
-      throw permanentFailure(FAILURE_TYPES.badInput, last instanceof Error ? last.message : String(last));
+      throw permanentFailure(
+        FAILURE_TYPES.badInput,
+        last instanceof Error ? last.message : 'there is no such model',
+      );
     throw last;
   };
 }
