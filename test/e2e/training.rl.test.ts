@@ -155,13 +155,13 @@ test('All parameters, S = 0, on drawn orders: learns from verdicts of containers
   expect(new Set(samples).size).toBe(samples.length);
   expect((await readRlLog(session.records, 'full')).missing).toEqual([]);
   expect(await readFile(join(installation.stateDir, 'rl/full/report/index.html'), 'utf8')).toContain('<svg');
-}, 1_200_000);
+}, 1_500_000);
 
 test('The same with rewards permuted inside each batch learns nothing', async () => {
-  const control = { ...request, name: 'control', variant: 'control', seed: 0, steps: 30 } as const;
+  const control = { ...request, name: 'control', variant: 'control', seed: 0, steps: 20 } as const;
   const learned = await learn(session, workers, output, control);
-  expect(learned).toMatchObject({ state: 'done', steps: 30 });
-  expect(learned.reward_window_max).toBeLessThanOrEqual(0.35);
+  expect(learned).toMatchObject({ state: 'done', steps: 20 });
+  expect(learned.reward_window_max).toBeLessThanOrEqual(0.35); // all of its steps
 }, 600_000);
 
 test('A training run is forgotten, but for its name and what the trainer has of it', async () => {
@@ -170,5 +170,5 @@ test('A training run is forgotten, but for its name and what the trainer has of 
   expect(await session.records.list('rollouts/control')).toEqual([]);
   expect((await readRlLog(session.records, 'control')).entries).toEqual([]);
   expect(freeRunName(session, 'control')).toBe('control-2');
-  expect(await createHttpTrainer({ url: trainer.url }).journal('control')).toHaveLength(30);
+  expect(await createHttpTrainer({ url: trainer.url }).journal('control')).toHaveLength(20);
 });
