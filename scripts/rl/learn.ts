@@ -18,7 +18,7 @@ import { SERVED_MODEL } from './world.ts';
 import type { Instances, WarmModel } from './world.ts';
 
 /** What the learning runs have in common: twelve groups of 32 answers each, two passes. */
-const FULL: RlOptions = { ...RL_PRESETS.tiny.options, stopAtReward: 0.82, stopWindow: 10 };
+const FULL: RlOptions = { ...RL_PRESETS.tiny.options, stopAtReward: 0.8, stopWindow: 10 };
 
 export const VARIANTS = {
   /** All parameters, drawn order of candidates: learned from content. */
