@@ -60,12 +60,12 @@ SPREAD = 0.06
 as many steps to learn."""
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast, vocabulary: int, seed: int) -> Qwen3ForCausalLM:
-    """Two layers, hidden 128, four heads of 32, tied embeddings: 0.95 million parameters."""
+def make_model(tokenizer: PreTrainedTokenizerFast, vocabulary: int, seed: int, spread: float = SPREAD) -> Qwen3ForCausalLM:
+    """Two layers, hidden 128, four heads of 32, tied embeddings: 0.95 million parameters. `spread`: of the random weights."""
     config = Qwen3Config(
         vocab_size=vocabulary, hidden_size=128, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=4, head_dim=32, max_position_embeddings=4096, tie_word_embeddings=True,
-        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, initializer_range=SPREAD,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, initializer_range=spread,
     )
     torch.manual_seed(seed)
     return Qwen3ForCausalLM(config).to(torch.float32)
