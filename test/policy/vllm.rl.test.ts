@@ -73,7 +73,7 @@ test('the same seed gives the same answers, another one others', async () => {
 });
 
 test('seeded prompts that do not fit into one pass together are answered, and the engine lives', async () => {
-  const words = 'read these words '.repeat(60);
+  const words = 'read these words '.repeat(90);
   const answers = await Promise.all(
     Array.from({ length: 12 }, (_none, at) =>
       sampleTokens(
