@@ -90,13 +90,13 @@ export type { Interval, StepTimeline };
 export interface TrainerActivities {
   /**
    * Opens the run at the trainer and says at which step it is, and which other versions an earlier start left: on servers,
-   * and as files alone. Servers that a dead trainer left paused are resumed.
+   * and as files alone (absent in histories of before they were told). Servers that a dead trainer left paused are resumed.
    */
   openTraining(request: RlRequest): Promise<{
     readonly step: number;
     readonly incarnation: string;
-    readonly held: readonly PublishedVersion[];
-    readonly left: readonly PublishedVersion[];
+    readonly held?: readonly PublishedVersion[];
+    readonly left?: readonly PublishedVersion[];
   }>;
   /** All passes over the batch, and the committed step. Safe to repeat: parts are sent again, a committed step is not. */
   trainStep(

@@ -25,7 +25,7 @@ import { rlDetails } from '../domain/rl/details.ts';
 import { RL_UPDATES, ROLLOUT_SIGNALS, rlProblem, stalenessProblem } from '../domain/rl/messages.ts';
 import type { RlInput, RlProgress, RlSummary, RolloutReport } from '../domain/rl/messages.ts';
 import { rlReportOn } from './proxies.ts';
-import { cancelRollouts, dropStale, produce, reconcile, settle } from './rlGroups.ts';
+import { cancelRollouts, produce, reconcile, settle } from './rlGroups.ts';
 import { awaitHeldOut } from './rlHeldOut.ts';
 import { carriedOf, fail, isOver, newRun, noteHalt, progressOf, requestOf } from './rlRun.ts';
 import type { RlRun } from './rlRun.ts';
@@ -120,11 +120,7 @@ function handleMessages(run: RlRun): void {
   setHandler(resize, ({ width }) => void (run.width = width), {
     validator: (request) => refuse(lateProblem(run) ?? widthProblem(request.width)),
   });
-  const setBound = ({ maxStaleness }: { readonly maxStaleness: number }): void => {
-    run.maxStaleness = maxStaleness;
-    dropStale(run);
-  };
-  setHandler(setStaleness, setBound, {
+  setHandler(setStaleness, ({ maxStaleness }) => void (run.maxStaleness = maxStaleness), {
     validator: (request) =>
       refuse(lateProblem(run) ?? stalenessProblem(run.input.options, request.maxStaleness)),
   });

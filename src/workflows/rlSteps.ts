@@ -9,7 +9,7 @@ import {
 } from '@temporalio/workflow';
 import type { FormedBatch } from '../activities/rlTypes.ts';
 import { FAILURE_TYPES } from '../domain/failures.ts';
-import { isStuck, nextBatch } from '../domain/rl/admission.ts';
+import { isStuck, nextBatch, staleGroups } from '../domain/rl/admission.ts';
 import type { GroupState, PublishedVersion, RlStep } from '../domain/rl/messages.ts';
 import { dropStale, noteGroup } from './rlGroups.ts';
 import { awaitHeldOut, recordHeldOut, startHeldOut } from './rlHeldOut.ts';
@@ -30,7 +30,7 @@ import type { RlRun } from './rlRun.ts';
 /** Takes up the trainer where its journal ends, and puts that version on the servers. */
 export async function openRun(run: RlRun): Promise<void> {
   const trainer = trainerOn(run.input.queuePrefix);
-  const { step, held, left } = await trainer.openTraining(requestOf(run));
+  const { step, held = [], left = [] } = await trainer.openTraining(requestOf(run));
   if (run.input.carried !== undefined && step === run.step && run.versions.length > 0) return;
   run.step = step;
   // accepted := v · B, or a resumed run would admit in a burst
@@ -48,16 +48,13 @@ export async function openRun(run: RlRun): Promise<void> {
 /** Takes steps until the run is over. Ends early, and says why, when there is nothing to learn from. */
 export async function consume(run: RlRun): Promise<void> {
   try {
-    while (!isOver(run)) {
-      if (endOf(run)) return;
-      dropStale(run);
-      await condition(
-        () => isOver(run) || mustEnd(run) || (!run.paused && nextBatch(loopState(run)) !== null),
-      );
+    while (!isOver(run) && !endOf(run)) {
+      await condition(() => isOver(run) || mustEnd(run) || mustDrop(run) || batchOf(run) !== null);
       if (isOver(run) || endOf(run)) return;
+      // here, where no batch is being trained: what a step has taken is not stale, whatever the bound becomes
       dropStale(run);
-      const groups = nextBatch(loopState(run));
-      if (groups !== null) await takeStep(run, groups);
+      const batch = batchOf(run);
+      if (batch !== null) await takeStep(run, batch);
     }
   } catch (error) {
     if (isNotFinite(error)) end(run, 'stuck', `${rootCause(error) ?? 'the loss is not finite'}`);
@@ -66,6 +63,10 @@ export async function consume(run: RlRun): Promise<void> {
     await run.beside;
   }
 }
+
+const batchOf = (run: RlRun): readonly GroupState[] | null => (run.paused ? null : nextBatch(loopState(run)));
+
+const mustDrop = (run: RlRun): boolean => staleGroups(loopState(run)).length > 0;
 
 /** So many steps, or as much history as the server suggests: one step may drop and refill hundreds of groups. */
 const mustGoOn = (run: RlRun): boolean =>

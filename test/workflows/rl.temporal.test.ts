@@ -158,6 +158,21 @@ describe('the rl workflow', () => {
     });
   });
 
+  test('trains what a step has taken, and drops the rest, when the bound is lowered during it', async () => {
+    await withRl('rllower', { filtered: 0, trainMs: 1_000 }, async (rl) => {
+      const run = await rl.start({ maxStaleness: 3, steps: 5 });
+      await eventually('the second step', () => rl.log.calls['trainStep'] === 2, PATIENT);
+      await run.update('setStaleness', { maxStaleness: 0 });
+      const { counts } = await run.result();
+      expect(counts.trained).toBe(15);
+      const groups = rl.log.steps.flatMap(({ timeline }) => timeline.groups);
+      expect(new Set(groups.map(({ id }) => id)).size).toBe(groups.length);
+      expect(groups.filter(({ fate }) => fate === 'trained').map(({ id }) => id)).toEqual(trainedIds(rl));
+      expect(groups.filter(({ fate }) => fate === 'stale').length).toBe(counts.stale);
+      expect(counts.stale).toBeGreaterThan(0);
+    });
+  });
+
   test('carries everything over continue-as-new: numbers, versions and groups in flight', async () => {
     await withRl('rlcan', {}, async (rl) => {
       const run = await rl.start({ maxStaleness: 2, stepsPerRun: 2, steps: 7 });
