@@ -54,7 +54,7 @@ export const choiceLetters = (count: number): readonly string[] =>
 export function selectorMessages(
   task: SelectorTask,
   order: readonly number[],
-  view: SelectorView = SMALL_VIEW,
+  view: SelectorView,
 ): readonly ChatMessage[] {
   const letters = choiceLetters(order.length);
   const texts = order.map((index) => briefPatch(task.candidates[index]?.patch ?? '', view.contextLines));

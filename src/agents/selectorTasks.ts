@@ -8,7 +8,7 @@ import type { InstanceRow } from '../domain/types.ts';
 import { lineMutations } from './lineMutations.ts';
 import { formatPatch, parsePatch } from './patchText.ts';
 import type { PatchFile } from './patchText.ts';
-import { selectorMessages } from './selector.ts';
+import { SMALL_VIEW, selectorMessages } from './selector.ts';
 import type { SelectorView } from './selector.ts';
 import type { SelectorTask } from './types.ts';
 
@@ -53,7 +53,7 @@ export function selectorTask(
   {
     seed,
     place,
-    view,
+    view = SMALL_VIEW,
     maxPromptCharacters = SMALL_PROMPT_CHARACTERS,
   }: SelectorTaskOptions & { readonly place?: number },
 ): { readonly task: SelectorTask } | { readonly why: string } {

@@ -1,5 +1,5 @@
 import { coderMessages } from '../agents/coder.ts';
-import { selectorMessages, selectorOrder } from '../agents/selector.ts';
+import { selectorMessages, selectorOrder, selectorView } from '../agents/selector.ts';
 import type { ChatMessage, SelectorTask } from '../agents/types.ts';
 import type { RlManifest, RlOptions } from '../domain/rl/options.ts';
 import type { Trajectory } from '../domain/rl/trajectory.ts';
@@ -9,7 +9,7 @@ import type { ArtefactStore } from '../store/types.ts';
 export interface PromptContext {
   readonly store: ArtefactStore;
   readonly manifest: Pick<RlManifest, 'prompts' | 'heldOut'>;
-  readonly options: Pick<RlOptions, 'seed' | 'candidateOrder'>;
+  readonly options: Pick<RlOptions, 'seed' | 'candidateOrder' | 'budget'>;
 }
 
 /**
@@ -25,7 +25,8 @@ export async function firstPrompt(
   if (agent === 'selector') {
     if (prompt.task === null || !(await store.has(prompt.task))) return null;
     const task = await store.getJson<SelectorTask>(prompt.task);
-    return textOf(selectorMessages(task, selectorOrder(task, { ...options, group })));
+    const order = selectorOrder(task, { ...options, group });
+    return textOf(selectorMessages(task, order, selectorView(options.budget.maxTokens)));
   }
   if (!(await store.has(prompt.row))) return null;
   const row = await store.getJson<Pick<InstanceRow, 'problem_statement'>>(prompt.row);

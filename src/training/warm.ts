@@ -1,4 +1,4 @@
-import { choiceLetters, rightOf, selectorMessages } from '../agents/selector.ts';
+import { SMALL_VIEW, choiceLetters, rightOf, selectorMessages } from '../agents/selector.ts';
 import type { SelectorTask } from '../agents/types.ts';
 import { drawsOf } from '../domain/draws.ts';
 import { shuffled } from '../domain/shuffled.ts';
@@ -97,7 +97,7 @@ async function promptsOf(
   chosen: readonly { readonly task: SelectorTask; readonly order: readonly number[] }[],
   signal?: AbortSignal,
 ): Promise<readonly Prompt[]> {
-  const conversations = chosen.map(({ task, order }) => rendered(selectorMessages(task, order)));
+  const conversations = chosen.map(({ task, order }) => rendered(selectorMessages(task, order, SMALL_VIEW)));
   const count = Math.max(...chosen.map(({ order }) => order.length));
   const answers = choiceLetters(count).map((letter) => [
     ...(conversations[0] ?? []),

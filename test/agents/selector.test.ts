@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { lineMutations } from '../../src/agents/lineMutations.ts';
 import { briefPatch, formatPatch, parsePatch } from '../../src/agents/patchText.ts';
 import {
+  SMALL_VIEW,
   constantBest,
   parseChoice,
   selectorMessages,
@@ -134,11 +135,11 @@ describe('The order of candidates', () => {
     if (task === undefined) throw new Error('no task');
     const order = selectorOrder(task, draw);
     expect(order.toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3]);
-    expect(selectorMessages(task, order)).toEqual(selectorMessages(task, selectorOrder(task, draw)));
+    expect(promptOf(task, order)).toEqual(promptOf(task, selectorOrder(task, draw)));
   });
 });
 
-const promptOf = (...[task, order, view]: Parameters<typeof selectorMessages>): string =>
+const promptOf = (task: SelectorTask, order: readonly number[], view = SMALL_VIEW): string =>
   selectorMessages(task, order, view)[0]?.content ?? '';
 
 test('A small model is shown the first line of the issue and what the patches change, each line behind its letter', () => {
