@@ -1,3 +1,5 @@
+import { joinTurns } from '../domain/rl/branches.ts';
+import type { JoinedTurns } from '../domain/rl/branches.ts';
 import type { TrajectoryEpisode } from '../domain/rl/trajectory.ts';
 
 /** Tokens of one unbroken context, and the places of those that the policy sampled with a choice. */
@@ -7,25 +9,21 @@ export interface SftBranch {
 }
 
 /**
- * Turns are one branch as long as each prompt extends exactly what came before. null when a server did not tell tokens, or
- * nothing was sampled. Unlike for training by rewards, versions and log-probabilities do not matter.
+ * What a model is tuned on of an episode. null when a server did not tell tokens, or nothing was sampled. Unlike for training
+ * by rewards, versions and log-probabilities do not matter.
  */
 export function trainedBranches({ steps }: Pick<TrajectoryEpisode, 'steps'>): readonly SftBranch[] | null {
-  const branches: { tokenIds: number[]; positions: number[] }[] = [];
-  for (const { call, choice } of steps) {
+  const turns = steps.flatMap(({ call, choice }) => {
     const answer = call.choices[choice];
-    if (answer === undefined || call.promptTokenIds.length === 0) return null;
-    const last = branches.at(-1);
-    const extendsLast =
-      last !== undefined && last.tokenIds.every((token, at) => call.promptTokenIds[at] === token);
-    const branch = extendsLast ? last : { tokenIds: [], positions: [] };
-    if (!extendsLast) branches.push(branch);
-    for (const token of call.promptTokenIds.slice(branch.tokenIds.length)) branch.tokenIds.push(token);
-    for (const [index, token] of answer.tokenIds.entries()) {
-      if (answer.allowed?.[index]?.length !== 1) branch.positions.push(branch.tokenIds.length); // a forced token teaches nothing
-      branch.tokenIds.push(token);
-    }
-  }
-  const learned = branches.filter(({ positions }) => positions.length > 0);
+    return answer === undefined || call.promptTokenIds.length === 0 ? [] : [{ call, answer }];
+  });
+  if (turns.length < steps.length) return null;
+  const learned = joinTurns(turns)
+    .map((branch) => ({ tokenIds: branch.tokenIds, positions: branch.turns.flatMap(chosenPlaces) }))
+    .filter(({ positions }) => positions.length > 0);
   return learned.length === 0 ? null : learned;
 }
+
+/** A forced token teaches nothing. */
+const chosenPlaces = ({ answer, at }: JoinedTurns['turns'][number]): readonly number[] =>
+  answer.tokenIds.flatMap((_, index) => (answer.allowed?.[index]?.length === 1 ? [] : [at + index]));

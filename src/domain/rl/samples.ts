@@ -1,8 +1,10 @@
 import { drawsOf } from '../draws.ts';
+import { joinTurns } from './branches.ts';
+import type { Turn } from './branches.ts';
 import type { RlOptions } from './options.ts';
 import type { TrainingSample } from './training.ts';
 import { isInfra, isOverlong } from './trajectory.ts';
-import type { PolicyCall, SampledChoice, Trajectory, TrajectoryEpisode } from './trajectory.ts';
+import type { Trajectory, TrajectoryEpisode } from './trajectory.ts';
 import { shuffled } from '../shuffled.ts';
 
 /** From trajectories to what a trainer is sent: branches of exact tokens, advantages of groups, weights of a token mean. Pure. */
@@ -16,54 +18,30 @@ export interface Branch {
   readonly versions: readonly number[];
 }
 
-interface Growing {
-  readonly tokenIds: number[];
-  readonly positions: number[];
-  readonly logprobs: number[];
-  readonly allowed: (readonly number[] | null)[];
-  readonly versions: number[];
-}
-
-/**
- * Turns are one branch as long as each prompt extends exactly what came before (prompt and answer); where it does not
- * (a template that rewrites history, a tokenizer that merges otherwise) a new branch begins: a fork.
- * Throws when a call does not tell its tokens or its version.
- */
+/** What is trained of an episode. Throws when a call does not tell its tokens or its version. */
 export function branchesOf(episode: Pick<TrajectoryEpisode, 'steps'>): readonly Branch[] {
-  const branches: Growing[] = [];
-  for (const { call, choice } of episode.steps) {
-    const answer = call.choices[choice];
-    if (answer === undefined || call.version === null)
-      throw new Error('a call without its answer or its version cannot be trained on');
-    if (answer.logprobs.length !== answer.tokenIds.length)
-      throw new Error(
-        `${answer.tokenIds.length} tokens were recorded with ${answer.logprobs.length} log-probabilities`,
-      );
-    if (answer.tokenIds.length === 0) continue;
-    const last = branches.at(-1);
-    if (last !== undefined && extendsExactly(call.promptTokenIds, last.tokenIds)) grow(last, call, answer);
-    else {
-      const fresh: Growing = { tokenIds: [], positions: [], logprobs: [], allowed: [], versions: [] };
-      branches.push(fresh);
-      grow(fresh, call, answer);
-    }
-  }
-  return branches;
+  return joinTurns(episode.steps.map(turnOf)).map(({ tokenIds, turns }) => ({
+    tokenIds,
+    positions: turns.flatMap(({ answer, at }) => answer.tokenIds.map((_, index) => at + index)),
+    logprobs: turns.flatMap(({ answer }) => answer.logprobs),
+    allowed: turns.flatMap(({ answer }) =>
+      answer.tokenIds.map((_, index) => answer.allowed?.[index] ?? null),
+    ),
+    versions: turns.flatMap(({ call, answer }) => answer.tokenIds.map(() => call.version ?? 0)),
+  }));
 }
 
-const extendsExactly = (prompt: readonly number[], before: readonly number[]): boolean =>
-  prompt.length >= before.length && before.every((token, index) => prompt[index] === token);
-
-function grow(branch: Growing, call: PolicyCall, answer: SampledChoice): void {
-  if (call.promptTokenIds.length === 0) throw new Error('the server did not tell the tokens of a prompt');
-  for (const token of call.promptTokenIds.slice(branch.tokenIds.length)) branch.tokenIds.push(token);
-  for (const [index, token] of answer.tokenIds.entries()) {
-    branch.positions.push(branch.tokenIds.length);
-    branch.tokenIds.push(token);
-    branch.logprobs.push(answer.logprobs[index] ?? 0);
-    branch.allowed.push(answer.allowed?.[index] ?? null);
-    branch.versions.push(call.version ?? 0);
-  }
+function turnOf({ call, choice }: TrajectoryEpisode['steps'][number]): Turn {
+  const answer = call.choices[choice];
+  if (answer === undefined || call.version === null)
+    throw new Error('a call without its answer or its version cannot be trained on');
+  if (answer.logprobs.length !== answer.tokenIds.length)
+    throw new Error(
+      `${answer.tokenIds.length} tokens were recorded with ${answer.logprobs.length} log-probabilities`,
+    );
+  if (answer.tokenIds.length > 0 && call.promptTokenIds.length === 0)
+    throw new Error('the server did not tell the tokens of a prompt');
+  return { call, answer };
 }
 
 /** Advantage of each reward in its group (GRPO, arXiv 2402.03300): reward − mean, over the standard deviation where asked. */
