@@ -1,5 +1,6 @@
 import { relative } from 'node:path';
 import type { SelectorTask } from '../agents/types.ts';
+import { groupIds } from '../domain/rl/groupIds.ts';
 import type { RolloutInput } from '../domain/rl/messages.ts';
 import { sharesPrompt } from '../domain/rl/rollouts.ts';
 import type { RolloutsInput, RolloutsManifest, RolloutsPhase } from '../domain/rl/rollouts.ts';
@@ -82,7 +83,7 @@ function inputOf(
   return {
     run,
     queuePrefix,
-    group: `i${String(index).padStart(6, '0')}`,
+    group: groupIds.attempts(index),
     members,
     agent,
     ...instance,
@@ -117,15 +118,13 @@ async function choiceOf(
   };
   return {
     ...inputOf(manifest, index, [0], where),
-    group: selectGroup(index),
+    group: groupIds.choice(index),
     agent: 'selector',
     task: await deps.store.putJson(task),
     temperature: 0, // the choice that the model thinks best
     policy: { servers: where.servers, choice: 'pinned', model: manifest.selectModel, version: null },
   };
 }
-
-const selectGroup = (index: number): string => `s${String(index).padStart(6, '0')}`;
 
 const outcomeOf = (
   { records }: RecordDeps,
@@ -147,7 +146,7 @@ async function playedOf(deps: RolloutsDeps, manifest: RolloutsManifest, index: n
   const base = manifest.instances[index];
   if (base === undefined) throw new Error(`the manifest has no instance ${index}`);
   const { run } = manifest;
-  const group = `i${String(index).padStart(6, '0')}`;
+  const group = groupIds.attempts(index);
   const members = attemptsOf(manifest);
   const parts = sharesPrompt(manifest) ? [members] : members.map((member) => [member]);
   const outcomes = await Promise.all(
@@ -156,7 +155,7 @@ async function playedOf(deps: RolloutsDeps, manifest: RolloutsManifest, index: n
   const trajectories = await Promise.all(outcomes.map(async (outcome) => trajectoryOf(deps, outcome)));
   const chosen = await trajectoryOf(
     deps,
-    await outcomeOf(deps, { run, group: selectGroup(index), members: [0] }),
+    await outcomeOf(deps, { run, group: groupIds.choice(index), members: [0] }),
   );
   const episodes = trajectories.flatMap((trajectory) => trajectory?.episodes ?? []);
   const patches = episodes.map(({ member, patch }) => ({ member, ref: patch }));

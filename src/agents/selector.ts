@@ -3,6 +3,7 @@
  * sandbox. A verifier for best-of-n, and small enough for a model of a million parameters to learn. Pure.
  */
 import { drawsOf } from '../domain/draws.ts';
+import { groupNumber } from '../domain/rl/groupIds.ts';
 import type { RlOptions } from '../domain/rl/options.ts';
 import { shuffled } from '../domain/shuffled.ts';
 import { briefPatch } from './patchText.ts';
@@ -109,17 +110,11 @@ export function selectorOrder(
   const fixed = candidateOrder === 'fixed';
   const name = fixed ? `${seed} ${task.instanceId}` : `${seed} ${group} ${task.instanceId}`;
   const count = task.candidates.length;
-  const number = fixed ? task.place : numberOf(group);
+  const number = fixed ? task.place : groupNumber(group);
   const order = shuffled([...task.candidates.keys()], drawsOf(`order ${name}`));
   if (number === undefined) return order;
   const block = shuffled([...order.keys()], drawsOf(`places ${seed} ${Math.floor(number / count)}`));
   return withAt(order, rightOf(task), block[number % count] ?? 0);
-}
-
-/** The number that a group's name ends in: its place in the order of dispatch. */
-function numberOf(group: string): number | undefined {
-  const digits = /(\d+)$/.exec(group)?.[1];
-  return digits === undefined ? undefined : Number(digits);
 }
 
 /** Index of the candidate that is right by how it was made. */

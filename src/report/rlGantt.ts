@@ -1,4 +1,5 @@
 import { partition, serverParts, trainerParts, union } from '../domain/rl/intervals.ts';
+import { groupNumber } from '../domain/rl/groupIds.ts';
 import type { ActivityLog, Span } from '../domain/rl/intervals.ts';
 import { formatDuration, html, type Html } from './html.ts';
 import type { RlLog, RlLogEntry, RolloutDigest } from './rlLog.ts';
@@ -202,7 +203,7 @@ function groupRow(
   const version = rollouts.flatMap(({ calls }) => calls)[0]?.version;
   const endMs = Math.max(group.endedMs, group.takenMs);
   return {
-    label: `${group.id.replace(/^e\d+-g0*(?=\d)/, 'group ')}${version === undefined || version === null ? '' : ` · v${version}`}`,
+    label: `group ${groupNumber(group.id) ?? group.id}${version === undefined || version === null ? '' : ` · v${version}`}`,
     height: GROUP_PX,
     bars: [
       { spans: parts.running, words: group.fate === 'open' ? UNTOLD : AROUND, thickness: 0.35 },

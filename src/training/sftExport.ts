@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { mayTrainOn } from '../domain/rl/groupIds.ts';
 import type { RolloutOutcome, Trajectory, TrajectoryEpisode } from '../domain/rl/trajectory.ts';
 import { isInfra } from '../domain/rl/trajectory.ts';
 import type { ArtefactRef } from '../domain/types.ts';
@@ -85,9 +86,6 @@ async function readTrajectory(store: ArtefactStore, ref: ArtefactRef): Promise<T
   return (await store.has(ref)) ? store.getJson<Trajectory>(ref) : null;
 }
 
-/** Groups of a training run's held-out instances (`e0-held000010-3`), and of `rollout run --select` (`s000001`). */
-const NOT_FOR_TRAINING = /^(?:e\d+-held|s\d)/;
-
 function collect(
   trajectory: Trajectory,
   { minReward }: SftExportRequest,
@@ -96,7 +94,7 @@ function collect(
 ): void {
   for (const episode of trajectory.episodes) {
     counts.episodes += 1;
-    if (NOT_FOR_TRAINING.test(trajectory.group)) counts.notForTraining += 1;
+    if (!mayTrainOn(trajectory.group)) counts.notForTraining += 1;
     else if (isInfra(episode.end) || episode.reward === null) counts.infra += 1;
     else if (episode.reward < minReward) counts.tooLowReward += 1;
     else {

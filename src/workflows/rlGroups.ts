@@ -1,6 +1,7 @@
 /** Groups of an rl run: dispatched as admission allows, settled as their rollouts report, dropped when they teach nothing. */
 import { condition, getExternalWorkflowHandle } from '@temporalio/workflow';
 import { admissible, dropReason, oldestOf, promptAt, staleGroups } from '../domain/rl/admission.ts';
+import { groupIds } from '../domain/rl/groupIds.ts';
 import type { GroupState, RolloutReport } from '../domain/rl/messages.ts';
 import type { GroupFate } from '../domain/rl/timeline.ts';
 import { isOverlong } from '../domain/rl/trajectory.ts';
@@ -59,7 +60,7 @@ async function dispatch(run: RlRun, place: number): Promise<void> {
   const prompt = run.prompts.get(index);
   if (prompt === undefined) throw new Error(`prompt ${index} is not in the manifest`);
   const version = deployedOf(run).version;
-  const id = `e${epoch}-g${String(place).padStart(6, '0')}`;
+  const id = groupIds.trained(epoch, place);
   count(run, { dispatched: run.counts.dispatched + 1 });
   run.groups.set(id, {
     id,

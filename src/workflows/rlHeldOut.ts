@@ -1,5 +1,6 @@
 /** Scores of the held-out instances: played with a version beside training, recorded when their last episode has ended. */
 import { condition, log } from '@temporalio/workflow';
+import { groupIds, heldOutVersion } from '../domain/rl/groupIds.ts';
 import type { RolloutReport } from '../domain/rl/messages.ts';
 import { rlControlOn } from './proxies.ts';
 import { partsOf, rolloutId, startRollouts } from './rlRollouts.ts';
@@ -13,7 +14,7 @@ const membersOf = (run: RlRun): readonly number[] =>
     : [0];
 
 const groupOf = (run: RlRun, version: number, index: number): string =>
-  `e${run.input.epoch}-held${String(version).padStart(6, '0')}-${index}`;
+  groupIds.heldOut(run.input.epoch, version, index);
 
 /** Begins to score the newest version. */
 export async function startHeldOut(run: RlRun): Promise<void> {
@@ -41,11 +42,11 @@ export async function startHeldOut(run: RlRun): Promise<void> {
 
 /** Takes a report once. An answer of another version says nothing about this one. */
 export function settleHeldOut(run: RlRun, { group, members, outcome }: RolloutReport): void {
-  const [, text] = new RegExp(`^e${run.input.epoch}-held(\\d+)-`).exec(group) ?? [];
-  const at = run.heldOut.findIndex(({ step }) => step === Number(text));
+  const version = heldOutVersion(run.input.epoch, group);
+  const at = run.heldOut.findIndex(({ step }) => step === version);
   const score = run.heldOut[at];
   const id = rolloutId(run, group, members);
-  if (text === undefined || score === undefined || score.reported.includes(id)) return;
+  if (score === undefined || score.reported.includes(id)) return;
   const { oldestVersion = null, newestVersion = null } = outcome ?? {};
   const own = [oldestVersion, newestVersion].every((version) => version === null || version === score.step);
   if (!own) log.warn('a held-out episode had answers of other versions', { group, newestVersion });

@@ -1,5 +1,6 @@
 import type { StepTimeline } from '../../src/activities/rlTypes.ts';
 import { drawsOf } from '../../src/domain/draws.ts';
+import { groupIds } from '../../src/domain/rl/groupIds.ts';
 import type { RlStep } from '../../src/domain/rl/messages.ts';
 import type { RlManifest, RlOptions } from '../../src/domain/rl/options.ts';
 import { RL_PRESETS } from '../../src/domain/rl/presets.ts';
@@ -300,7 +301,7 @@ class Simulation {
 
   private dispatch(): Group {
     const place = this.place++;
-    const id = `e0-g${String(place).padStart(6, '0')}`;
+    const id = groupIds.trained(0, place);
     const instance = Math.floor(this.draw() * INSTANCES);
     const chance = Math.min(
       0.97,
