@@ -4,10 +4,12 @@
 import { UsageError, table } from '../src/cli/output.ts';
 import type { Output } from '../src/cli/output.ts';
 import { withWorkers } from '../src/cli/signals.ts';
+import type { VllmProcess } from '../src/policy/process.ts';
 import type { Session } from '../src/setup/session.ts';
+import type { TrainerProcess } from '../src/training/process.ts';
 import { VARIANTS, learn } from './rl/learn.ts';
 import type { Learned, Variant } from './rl/learn.ts';
-import { DEMO_PACKAGES, bugInstances, freeRunName, openServer, openTrainer, warmModel } from './rl/world.ts';
+import { DEMO_PACKAGES, bugInstances, openServer, openTrainer, runName, warmModel } from './rl/world.ts';
 import { listed, parseOptions, runScript } from './script.ts';
 import type { ScriptOptions } from './script.ts';
 
@@ -67,9 +69,14 @@ async function demo(session: Session, output: Output, { runs, seeds, packages }:
         try {
           for (const variant of variants)
             for (let seed = 0; seed < (variant === 'full' ? seeds : 1); seed += 1) {
-              const name = freeRunName(session, `demo-${variant.replace('_', '-')}-${seed}`);
+              const name = await runName(session, `demo-${variant.replace('_', '-')}-${seed}`, {
+                resume: true,
+              });
               const request = { name, variant, seed, instances, model, trainer: trainer.url };
-              const result = await learn(session, workers, output, { ...request, server: server.address });
+              const result = await Promise.race([
+                learn(session, workers, output, { ...request, server: server.address }),
+                endOf(server, trainer),
+              ]);
               output.say(curveText(result));
               learned.push(result);
             }
@@ -83,6 +90,15 @@ async function demo(session: Session, output: Output, { runs, seeds, packages }:
   }
   const [first] = learned;
   output.result({ ...first, runs: learned }, resultText(learned));
+}
+
+/** Neither ends before the runs do, unless it crashes or is killed: nothing would be left to wait for. */
+async function endOf(server: VllmProcess, trainer: TrainerProcess): Promise<never> {
+  const what = await Promise.race([
+    server.ended.then(() => `vLLM ended; its log is ${server.log}.`),
+    trainer.ended.then((last) => `The trainer ended: ${last}.`),
+  ]);
+  throw new Error(`${what} Run the same command again to go on from the last step.`);
 }
 
 /** The curve in means of ten steps, a bar each. */

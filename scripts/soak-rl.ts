@@ -9,9 +9,9 @@ import {
   DEMO_PACKAGES,
   SERVED_MODEL,
   bugInstances,
-  freeRunName,
   openServer,
   openTrainer,
+  runName,
   warmModel,
 } from './rl/world.ts';
 import { parseOptions, runScript } from './script.ts';
@@ -70,11 +70,11 @@ async function soak(session: Session, output: Output, { faults, steps, seed }: O
       session,
       processes,
       {
-        run: freeRunName(session, 'soak'),
+        run: await runName(session, 'soak', { resume: false }),
         dataset: instances.dataset,
         rows: instances.rows,
         heldOut: 0,
-        options: { ...VARIANTS.lora_shuffled, steps, stepsPerRun: 5 },
+        options: { ...VARIANTS.lora_shuffled, steps, stopAtReward: null, stepsPerRun: 5 },
         servers: [processes.server.current.address],
         trainer: trainer.url,
         model: model.path,

@@ -1,14 +1,11 @@
 /** One training run from start to end, and what it shows. */
 import { constantBest, selectorOrder } from '../../src/agents/selector.ts';
 import { selectorTask } from '../../src/agents/selectorTasks.ts';
-import { rlLine } from '../../src/cli/commands/rl.ts';
+import { playRl } from '../../src/cli/commands/rl.ts';
 import type { Output } from '../../src/cli/output.ts';
-import { startRl, rlStatus, waitForRl } from '../../src/client/rl.ts';
 import { nameProblem } from '../../src/domain/ids.ts';
 import type { RlOptions } from '../../src/domain/rl/options.ts';
 import { RL_PRESETS } from '../../src/domain/rl/presets.ts';
-import { follow } from '../../src/cli/follow.ts';
-import { createProgressView } from '../../src/cli/progress.ts';
 import { readRlLog } from '../../src/report/rlLog.ts';
 import { bubbleOf, settledUses, stepUses } from '../../src/report/rlTimes.ts';
 import type { RlLog } from '../../src/report/rlLog.ts';
@@ -35,15 +32,13 @@ export const VARIANTS = {
     candidateOrder: 'fixed',
     loss: { ...FULL.loss, entropyCoefficient: 0 },
   },
-  /** The same on drawn orders; it flattens below 0.8. */
+  /** The same on drawn orders: its figure, as it is. */
   lora_shuffled: {
     ...FULL,
     lora: { rank: 8, alpha: 16 },
     learningRate: 2e-3,
     maxStaleness: 1,
     width: 24,
-    steps: 120,
-    stopAtReward: null,
   },
 } as const satisfies Readonly<Record<string, RlOptions>>;
 export type Variant = keyof typeof VARIANTS;
@@ -89,35 +84,24 @@ export async function learn(
   const { name: run, variant, seed, instances, model, server, trainer } = request;
   const problem = nameProblem(run);
   if (problem !== undefined) throw new Error(problem);
-  const context = { ...session, store: session.deps.store };
   const options = {
     ...VARIANTS[variant],
     seed,
     ...(request.steps === undefined ? {} : { steps: request.steps }),
   };
   const startedMs = performance.now();
-  await session.deps.leases.hold(() =>
-    startRl(context, {
-      run,
-      dataset: instances.dataset,
-      rows: instances.rows,
-      heldOut: 0,
-      options,
-      servers: [server],
-      trainer,
-      model: model.path,
-      servedModel: SERVED_MODEL,
-    }),
-  );
-  const summary = await follow({
-    session,
-    what: 'training run',
-    output,
-    view: createProgressView(rlLine),
-    status: () => rlStatus(context, run),
-    wait: (signal) => waitForRl(context, run, signal),
-    workersEnded: workers.ended,
-  });
+  const asked = {
+    run,
+    dataset: instances.dataset,
+    rows: instances.rows,
+    heldOut: 0,
+    options,
+    servers: [server],
+    trainer,
+    model: model.path,
+    servedModel: SERVED_MODEL,
+  };
+  const summary = await playRl(session, workers, asked, output);
   const log = await readRlLog(session.records, run);
   const curve = log.entries.map(({ step }) => step.reward);
   return {

@@ -10,7 +10,10 @@ import type { SelectorTask } from '../../src/agents/types.ts';
 import { runCampaign } from '../../src/cli/campaigns.ts';
 import type { Output } from '../../src/cli/output.ts';
 import { readRows } from '../../src/cli/rows.ts';
+import { rlStatus } from '../../src/client/rl.ts';
 import type { RlStartRequest } from '../../src/client/rl.ts';
+import { workflowIds } from '../../src/domain/ids.ts';
+import { scopedWorkflowId } from '../../src/domain/messages.ts';
 import { startVllm } from '../../src/policy/process.ts';
 import type { VllmProcess } from '../../src/policy/process.ts';
 import { TRAINER_DIR, ensurePythonEnvironment } from '../../src/setup/pythonEnvironments.ts';
@@ -165,11 +168,28 @@ export async function tinyModel({ state }: Session, python: string): Promise<str
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 8);
 
-/** A run's name stands for its journal and its log: the first one that nobody has taken. */
-export function freeRunName({ state }: Session, name: string): string {
+/**
+ * A run's name stands for its journal and its log: the first one that nobody has taken. Of those before it, one that was
+ * left unfinished is ended, since its server is gone; with `resume`, which needs workers, its name is given out again and the
+ * run goes on from its last step.
+ */
+export async function runName(
+  session: Session,
+  name: string,
+  { resume }: { readonly resume: boolean },
+): Promise<string> {
+  const { state, client, queuePrefix } = session;
+  const context = { ...session, store: session.deps.store };
   for (let number = 1; ; number += 1) {
-    const free = number === 1 ? name : `${name}-${number}`;
-    if (!existsSync(join(state.dir, 'records', 'rl', free))) return free;
+    const run = number === 1 ? name : `${name}-${number}`;
+    if (!existsSync(join(state.dir, 'records', 'rl', run))) return run;
+    if ((await rlStatus(context, run))?.status === 'RUNNING') {
+      const handle = client.workflow.getHandle(scopedWorkflowId(queuePrefix, workflowIds.rl(run)));
+      await handle.cancel();
+      if (resume) await handle.result().catch(() => {}); // that it was cancelled; workers see to it
+    }
+    const status = (await rlStatus(context, run))?.status ?? 'COMPLETED';
+    if (resume && status !== 'COMPLETED') return run;
   }
 }
 

@@ -4,15 +4,15 @@ import { canonicalJson } from '../domain/canonical.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { workflowIds } from '../domain/ids.ts';
 import { DEFAULT_CAMPAIGN_OPTIONS, campaignProblem } from '../domain/campaign.ts';
-import { UPDATES, WORKFLOWS, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
+import { WORKFLOWS, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
 import type { CampaignInput, CampaignOptions, CampaignProgress, CampaignResult } from '../domain/campaign.ts';
-import type { StopMode } from '../domain/messages.ts';
 import type { SourceSpec } from '../domain/sourceSpec.ts';
 import { recordNames } from '../domain/records.ts';
 import type { RecordStore } from '../store/types.ts';
 import { attributes } from '../workflows/attributes.ts';
 import { progressOf, statusOf } from './asking.ts';
 import { waitOverOutages } from './outage.ts';
+import { steeringOf } from './steering.ts';
 
 /** What the functions below need of the world. */
 export interface CampaignContext {
@@ -168,24 +168,6 @@ export const waitForCampaign = (
   signal?: AbortSignal,
 ): Promise<CampaignResult> => waitOverOutages(() => handleOf(context, name).result(), signal);
 
-/** No new instance starts; running ones go on. */
-export const pauseCampaign = (context: CampaignContext, name: string): Promise<void> =>
-  handleOf(context, name).executeUpdate<void, []>(UPDATES.pause);
-
-export const resumeCampaign = (context: CampaignContext, name: string): Promise<void> =>
-  handleOf(context, name).executeUpdate<void, []>(UPDATES.resume);
-
-/** Instances in flight at once, from now on. */
-export const resizeCampaign = (context: CampaignContext, name: string, width: number): Promise<void> =>
-  handleOf(context, name).executeUpdate(UPDATES.resize, { args: [{ width }] });
-
-/** Ends the campaign with what is published so far; started again, it goes on from there. */
-export const stopCampaign = (
-  context: CampaignContext,
-  name: string,
-  running: StopMode = 'cancel',
-): Promise<void> => handleOf(context, name).executeUpdate(UPDATES.stop, { args: [{ running }] });
-
 type CampaignHandle = WorkflowHandle<(input: CampaignInput) => Promise<CampaignResult>>;
 
 const campaignId = ({ queuePrefix }: CampaignContext, name: string): string =>
@@ -193,3 +175,10 @@ const campaignId = ({ queuePrefix }: CampaignContext, name: string): string =>
 
 const handleOf = (context: CampaignContext, name: string): CampaignHandle =>
   context.client.workflow.getHandle(campaignId(context, name));
+
+export const {
+  pause: pauseCampaign,
+  resume: resumeCampaign,
+  resize: resizeCampaign,
+  stop: stopCampaign,
+} = steeringOf(handleOf);

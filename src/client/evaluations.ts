@@ -3,14 +3,15 @@ import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/com
 import type { EvaluationManifest } from '../activities/evaluation.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { workflowIds } from '../domain/ids.ts';
-import { UPDATES, WORKFLOWS, evaluationProblem, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
-import type { EvaluationInput, EvaluationProgress, EvaluationSummary, StopMode } from '../domain/messages.ts';
+import { WORKFLOWS, evaluationProblem, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
+import type { EvaluationInput, EvaluationProgress, EvaluationSummary } from '../domain/messages.ts';
 import { recordNames } from '../domain/records.ts';
 import type { ArtefactRef, InstanceRow } from '../domain/types.ts';
 import type { ArtefactStore } from '../store/types.ts';
 import type { CampaignContext } from './campaigns.ts';
 import { progressOf, statusOf } from './asking.ts';
 import { waitOverOutages } from './outage.ts';
+import { steeringOf } from './steering.ts';
 
 export interface EvaluationContext extends CampaignContext {
   readonly store: ArtefactStore;
@@ -153,21 +154,6 @@ export const waitForEvaluation = (
   signal?: AbortSignal,
 ): Promise<EvaluationSummary> => waitOverOutages(() => handleOf(context, runId).result(), signal);
 
-export const pauseEvaluation = (context: CampaignContext, runId: string): Promise<void> =>
-  handleOf(context, runId).executeUpdate<void, []>(UPDATES.pause);
-
-export const resumeEvaluation = (context: CampaignContext, runId: string): Promise<void> =>
-  handleOf(context, runId).executeUpdate<void, []>(UPDATES.resume);
-
-export const resizeEvaluation = (context: CampaignContext, runId: string, width: number): Promise<void> =>
-  handleOf(context, runId).executeUpdate(UPDATES.resize, { args: [{ width }] });
-
-export const stopEvaluation = (
-  context: CampaignContext,
-  runId: string,
-  running: StopMode = 'cancel',
-): Promise<void> => handleOf(context, runId).executeUpdate(UPDATES.stop, { args: [{ running }] });
-
 type EvaluationHandle = WorkflowHandle<(input: EvaluationInput) => Promise<EvaluationSummary>>;
 
 const evaluationId = ({ queuePrefix }: CampaignContext, runId: string): string =>
@@ -175,3 +161,10 @@ const evaluationId = ({ queuePrefix }: CampaignContext, runId: string): string =
 
 const handleOf = (context: CampaignContext, runId: string): EvaluationHandle =>
   context.client.workflow.getHandle(evaluationId(context, runId));
+
+export const {
+  pause: pauseEvaluation,
+  resume: resumeEvaluation,
+  resize: resizeEvaluation,
+  stop: stopEvaluation,
+} = steeringOf(handleOf);

@@ -11,6 +11,7 @@ import type { RlManifest, RlOptions } from '../domain/rl/options.ts';
 import type { EvaluationContext } from './evaluations.ts';
 import { progressOf, standingOf, statusOf } from './asking.ts';
 import { waitOverOutages } from './outage.ts';
+import { steeringOf } from './steering.ts';
 import type { ArtefactRef } from '../domain/types.ts';
 import { playable } from './prompts.ts';
 import type { Playable, PlayableRequest } from './prompts.ts';
@@ -143,12 +144,6 @@ export async function rlStatus(context: RlContext, run: string): Promise<RlStatu
 export const waitForRl = (context: RlContext, run: string, signal?: AbortSignal): Promise<RlSummary> =>
   waitOverOutages(() => handleOf(context, run).result(), signal);
 
-export const pauseRl = (context: RlContext, run: string): Promise<void> =>
-  handleOf(context, run).executeUpdate<void, []>(RL_UPDATES.pause);
-export const resumeRl = (context: RlContext, run: string): Promise<void> =>
-  handleOf(context, run).executeUpdate<void, []>(RL_UPDATES.resume);
-export const resizeRl = (context: RlContext, run: string, width: number): Promise<void> =>
-  handleOf(context, run).executeUpdate(RL_UPDATES.resize, { args: [{ width }] });
 export const setRlStaleness = (context: RlContext, run: string, maxStaleness: number): Promise<void> =>
   handleOf(context, run).executeUpdate(RL_UPDATES.setStaleness, { args: [{ maxStaleness }] });
 /** Ends the run after the step under way; the same name takes it up again. */
@@ -161,3 +156,5 @@ const rlId = ({ queuePrefix }: RlContext, run: string): string =>
   scopedWorkflowId(queuePrefix, workflowIds.rl(run));
 const handleOf = (context: RlContext, run: string): RlHandle =>
   context.client.workflow.getHandle(rlId(context, run));
+
+export const { pause: pauseRl, resume: resumeRl, resize: resizeRl } = steeringOf(handleOf);

@@ -2,8 +2,7 @@ import type { WorkflowExecutionStatusName, WorkflowHandle } from '@temporalio/cl
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { workflowIds } from '../domain/ids.ts';
-import { UPDATES, WORKFLOWS, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
-import type { StopMode } from '../domain/messages.ts';
+import { WORKFLOWS, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
 import { recordNames } from '../domain/records.ts';
 import type { AgentName, EpisodeBudget } from '../domain/rl/options.ts';
 import { RL_PRESETS } from '../domain/rl/presets.ts';
@@ -18,6 +17,7 @@ import type { ArtefactRef } from '../domain/types.ts';
 import type { EvaluationContext } from './evaluations.ts';
 import { progressOf, statusOf } from './asking.ts';
 import { waitOverOutages } from './outage.ts';
+import { steeringOf } from './steering.ts';
 import { playable } from './prompts.ts';
 import type { Playable, PlayableRequest } from './prompts.ts';
 
@@ -176,21 +176,6 @@ export const waitForRollouts = (
   signal?: AbortSignal,
 ): Promise<RolloutsSummary> => waitOverOutages(() => handleOf(context, run).result(), signal);
 
-export const pauseRollouts = (context: EvaluationContext, run: string): Promise<void> =>
-  handleOf(context, run).executeUpdate<void, []>(UPDATES.pause);
-
-export const resumeRollouts = (context: EvaluationContext, run: string): Promise<void> =>
-  handleOf(context, run).executeUpdate<void, []>(UPDATES.resume);
-
-export const resizeRollouts = (context: EvaluationContext, run: string, width: number): Promise<void> =>
-  handleOf(context, run).executeUpdate(UPDATES.resize, { args: [{ width }] });
-
-export const stopRollouts = (
-  context: EvaluationContext,
-  run: string,
-  running: StopMode = 'cancel',
-): Promise<void> => handleOf(context, run).executeUpdate(UPDATES.stop, { args: [{ running }] });
-
 type RolloutsHandle = WorkflowHandle<(input: RolloutsInput) => Promise<RolloutsSummary>>;
 
 const rolloutsId = ({ queuePrefix }: EvaluationContext, run: string): string =>
@@ -198,3 +183,10 @@ const rolloutsId = ({ queuePrefix }: EvaluationContext, run: string): string =>
 
 const handleOf = (context: EvaluationContext, run: string): RolloutsHandle =>
   context.client.workflow.getHandle(rolloutsId(context, run));
+
+export const {
+  pause: pauseRollouts,
+  resume: resumeRollouts,
+  resize: resizeRollouts,
+  stop: stopRollouts,
+} = steeringOf(handleOf);

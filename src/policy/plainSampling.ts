@@ -51,7 +51,8 @@ const shapes = new WeakMap<PolicyClient, Shape>();
 
 /**
  * Answers of any OpenAI-compatible server, outside training: texts and tool calls, with token ids where the server tells
- * them (vLLM), without log-probabilities. `choices` are asked for in vLLM's way, and left to whoever reads the text. What the server refuses is left out from then on.
+ * them (vLLM), without log-probabilities. `choices` are asked for in vLLM's way, and left to whoever reads the text. What the
+ * server refuses is left out from then on.
  */
 export async function samplePlain(
   client: PolicyClient,

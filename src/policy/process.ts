@@ -31,7 +31,7 @@ export interface VllmOptions {
   readonly directory: string;
   /** Default: one that is free. */
   readonly port?: number;
-  /** null: without LoRA. A rank above what is used costs time on every token (rl-cpu.md: 32 instead of 8 six times). */
+  /** null: without LoRA. A rank above what is used costs time on every token (32 instead of 8: six times as much). */
   readonly lora: { readonly maxRank: number; readonly maxLoras: number } | null;
   readonly maxModelTokens: number;
   readonly dtype?: 'float32' | 'bfloat16';

@@ -3,7 +3,7 @@ import type { HealthBoard } from './choice.ts';
 import { isPassing, isType } from './failures.ts';
 import { fullEntry, standsOn, type Entry, type Ledgers } from './ledger.ts';
 import { samplePlain } from './plainSampling.ts';
-import { sampleTokens, type TokenAnswer, type TokenRequest } from './sampling.ts';
+import { sampleTokens, type TokenAnswer } from './sampling.ts';
 import type { PolicyServers, Sampled, SampleRequest } from './types.ts';
 import type { VllmServer } from './vllm.ts';
 
@@ -74,17 +74,6 @@ export function createSampler(deps: SamplerDeps): PolicyServers['sample'] {
   };
 }
 
-const tokenRequest = (request: SampleRequest, model: string): TokenRequest => ({
-  model,
-  messages: request.messages,
-  n: request.n,
-  temperature: request.temperature,
-  maxTokens: request.maxTokens,
-  seed: request.seed,
-  choices: request.choices,
-  ...(request.tools === undefined ? {} : { tools: request.tools }),
-});
-
 async function sampleAnywhere(
   server: VllmServer,
   address: string,
@@ -92,7 +81,7 @@ async function sampleAnywhere(
   signal: AbortSignal,
 ): Promise<Sampled> {
   const startedMs = Date.now();
-  const answer = await samplePlain(server.client, tokenRequest(request, request.address.model), signal);
+  const answer = await samplePlain(server.client, { ...request, model: request.address.model }, signal);
   return recorded(address, request, null, answer, startedMs);
 }
 
@@ -116,7 +105,7 @@ async function sampleVersion(
     };
     try {
       const answer = await watched(
-        sampleTokens(server, tokenRequest(request, target.model), resumable, signal),
+        sampleTokens(server, { ...request, model: target.model }, resumable, signal),
         resumable,
       );
       const [label, { entries }] = await Promise.all([

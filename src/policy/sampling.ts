@@ -1,24 +1,17 @@
 import { z } from 'zod';
-import type { ChatMessage, ToolCall } from '../agents/types.ts';
+import type { ToolCall } from '../agents/types.ts';
 import { FAILURE_TYPES, cutText, infraFailure, permanentFailure } from '../domain/failures.ts';
 import type { PolicyCall, SampledChoice } from '../domain/rl/trajectory.ts';
 import { badAnswer } from './failures.ts';
+import type { SampleRequest } from './types.ts';
 import type { VllmServer } from './vllm.ts';
 
 /** Longest time of one request, waiting in the server's queue included. */
 const SAMPLE_MS = 60 * 60_000;
 const MAX_ABORTS = 50; // of one answer; a server that does nothing but abort is broken
 
-export interface TokenRequest {
-  readonly model: string;
-  readonly messages: readonly ChatMessage[];
-  readonly n: number;
-  readonly temperature: number;
-  readonly maxTokens: number;
-  readonly seed: number;
-  readonly choices: readonly string[] | null;
-  readonly tools?: readonly unknown[];
-}
+/** What one server is asked under a name that it serves. */
+export type TokenRequest = Omit<SampleRequest, 'run' | 'address' | 'key'> & { readonly model: string };
 
 export interface TokenAnswer {
   readonly model: string;

@@ -7,9 +7,9 @@ import type { LearnRequest } from '../../scripts/rl/learn.ts';
 import {
   SERVED_MODEL,
   bugInstances,
-  freeRunName,
   openServer,
   openTrainer,
+  runName,
   warmModel,
 } from '../../scripts/rl/world.ts';
 import type { Instances, WarmModel } from '../../scripts/rl/world.ts';
@@ -169,6 +169,6 @@ test('A training run is forgotten, but for its name and what the trainer has of 
   await forgetTraining(session, 'control');
   expect(await session.records.list('rollouts/control')).toEqual([]);
   expect((await readRlLog(session.records, 'control')).entries).toEqual([]);
-  expect(freeRunName(session, 'control')).toBe('control-2');
+  expect(await runName(session, 'control', { resume: true })).toBe('control-2');
   expect(await createHttpTrainer({ url: trainer.url }).journal('control')).toHaveLength(20);
 });

@@ -211,7 +211,7 @@ describe('a trainer whose disk is full', () => {
     await fill(filler);
     await expect(trainStep(backend(), requestOf('tight', 2))).rejects.toMatchObject({
       kind: 'no_disk',
-      type: 'Infra.NoDisk',
+      type: 'Infra.TrainerDisk',
       nonRetryable: false,
     });
     await expect(backend().publish({ run: 'tight', step: 1 })).rejects.toMatchObject({ kind: 'no_disk' });

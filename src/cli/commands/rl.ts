@@ -25,6 +25,7 @@ import { parseRlFile, rlOptionsOf } from '../rlFile.ts';
 import type { RlFile } from '../rlFile.ts';
 import { readRows } from '../rows.ts';
 import { withWorkers } from '../signals.ts';
+import type { RunningWorkers } from '../../workers/main.ts';
 import { addVerb, inSession } from '../steering.ts';
 
 const RUN = { name: 'training run', argument: '<name>' };
@@ -133,25 +134,30 @@ async function run(path: string, _options: object, command: Command): Promise<vo
 }
 
 /** Starts or takes up a training run and follows it to its end, with workers in this process. */
-export async function runRl(session: Session, request: RlStartRequest, output: Output): Promise<RlSummary> {
-  return withWorkers(
-    session.startWorkers(['control', 'sandbox', 'llm', 'trainer']),
-    output,
-    async (workers) => {
-      const context = contextOf(session);
-      const started = await session.deps.leases.hold(() => startRl(context, request));
-      output.say(startedLine(started));
-      return follow({
-        session,
-        what: 'training run',
-        output,
-        view: createProgressView(rlLine),
-        status: () => rlStatus(context, request.run),
-        wait: (signal) => waitForRl(context, request.run, signal),
-        workersEnded: workers.ended,
-      });
-    },
+export const runRl = (session: Session, request: RlStartRequest, output: Output): Promise<RlSummary> =>
+  withWorkers(session.startWorkers(['control', 'sandbox', 'llm', 'trainer']), output, (workers) =>
+    playRl(session, workers, request, output),
   );
+
+/** The same with workers that run already. */
+export async function playRl(
+  session: Session,
+  workers: RunningWorkers,
+  request: RlStartRequest,
+  output: Output,
+): Promise<RlSummary> {
+  const context = contextOf(session);
+  const started = await session.deps.leases.hold(() => startRl(context, request));
+  output.say(startedLine(started));
+  return follow({
+    session,
+    what: 'training run',
+    output,
+    view: createProgressView(rlLine),
+    status: () => rlStatus(context, request.run),
+    wait: (signal) => waitForRl(context, request.run, signal),
+    workersEnded: workers.ended,
+  });
 }
 
 function startedLine({ run: name, how, prompts, heldOut, leftOut }: StartedRl): string {
@@ -163,7 +169,7 @@ function startedLine({ run: name, how, prompts, heldOut, leftOut }: StartedRl): 
   return `Training run "${name}" on ${prompts} instances${held} ${how}.${out}`;
 }
 
-export function rlLine(progress: RlProgress): string {
+function rlLine(progress: RlProgress): string {
   const last = progress.recent.at(-1);
   const { counts } = progress;
   const dropped = counts.noVariance + counts.infra + counts.overlong + counts.stale;

@@ -1,5 +1,5 @@
 import { nameProblem } from '../ids.ts';
-import { widthProblem } from '../messages.ts';
+import { UPDATES, widthProblem } from '../messages.ts';
 import { isWholeNumber } from '../numbers.ts';
 import type { ArtefactRef } from '../types.ts';
 import type { AgentName, EpisodeBudget, PolicyChoice, RlOptions } from './options.ts';
@@ -13,14 +13,8 @@ export const ROLLOUT_SIGNALS = {
   rolloutDone: 'rolloutDone',
 } as const;
 
-export const RL_UPDATES = {
-  pause: 'pause',
-  resume: 'resume',
-  resize: 'resize',
-  setStaleness: 'setStaleness',
-  /** Ends the run after the step under way, resumable. */
-  stop: 'stop',
-} as const;
+/** Here `stop` ends the run after the step under way, resumable. */
+export const RL_UPDATES = { ...UPDATES, setStaleness: 'setStaleness' } as const;
 
 /** Where a rollout's answers come from. */
 export interface PolicyAddress {
