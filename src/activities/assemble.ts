@@ -1,5 +1,4 @@
-import { mkdir, open, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { positionOf, withinCaps } from '../domain/admission.ts';
 import { canonicalJson } from '../domain/canonical.ts';
@@ -11,6 +10,7 @@ import type { InstanceResult } from '../domain/messages.ts';
 import { recordNames } from '../domain/records.ts';
 import type { StageRecord } from '../domain/records.ts';
 import type { InstanceRow, RealiseOutcome, ResolveOutcome } from '../domain/types.ts';
+import { writeLines } from '../store/durable.ts';
 import type { ArtefactStore, RecordStore } from '../store/types.ts';
 import type { MinedPageRecord } from './mining.ts';
 import type { ControlActivities } from './types.ts';
@@ -160,18 +160,4 @@ async function differenceOf(records: RecordStore, key: string): Promise<string |
     recordNames.disagreement(key, proof.instanceId),
   );
   return found?.detail ?? 'the two variants behaved differently';
-}
-
-/** Atomic: a reader sees the old file or the new one. */
-async function writeLines(path: string, lines: Iterable<string> | AsyncIterable<string>): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  const partial = `${path}.${process.pid}.tmp`;
-  const file = await open(partial, 'w');
-  try {
-    for await (const line of lines) await file.write(`${line}\n`);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(partial, path);
 }

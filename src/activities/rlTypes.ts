@@ -6,7 +6,8 @@ import type {
   RolloutInput,
   RolloutReport,
 } from '../domain/rl/messages.ts';
-import type { Interval, StepTimeline } from '../domain/rl/timeline.ts';
+import type { Span } from '../domain/rl/intervals.ts';
+import type { StepTimeline } from '../domain/rl/timeline.ts';
 import type { EpisodeEnd, RolloutOutcome } from '../domain/rl/trajectory.ts';
 import type { ArtefactRef } from '../domain/types.ts';
 
@@ -84,7 +85,7 @@ export interface RlRequest {
   readonly options: RlOptions;
 }
 
-export type { Interval, StepTimeline };
+export type { Span, StepTimeline };
 
 /** On the `trainer` queue. */
 export interface TrainerActivities {
@@ -101,7 +102,7 @@ export interface TrainerActivities {
   /** All passes over the batch, and the committed step. Safe to repeat: parts are sent again, a committed step is not. */
   trainStep(
     request: RlRequest & { readonly step: number; readonly batch: ArtefactRef },
-  ): Promise<{ readonly metrics: Readonly<Record<string, number>>; readonly busy: Interval }>;
+  ): Promise<{ readonly metrics: Readonly<Record<string, number>>; readonly busy: Span }>;
   /** Writes what servers load for the step that was committed last. */
   publishVersion(request: RlRequest & { readonly step: number }): Promise<PublishedVersion>;
   /** Loads a version on every server and probes it: identity first, then log-probabilities against the trainer's. */
@@ -122,9 +123,9 @@ export interface Deployed {
   readonly parityMax: number;
   /** `distinct`: nearer to this version than to the one before; `indistinguishable`: the two differ by less than noise; `first`: there is none before. */
   readonly probe: 'distinct' | 'indistinguishable' | 'first';
-  readonly busy: Interval;
+  readonly busy: Span;
   /** When servers stood still for it (full parameters only). */
-  readonly paused: readonly (Interval & { readonly server: string })[];
+  readonly paused: readonly (Span & { readonly server: string })[];
   /** Servers that did not answer; they get the version when they are back. Absent: none. */
   readonly missed?: readonly string[];
 }

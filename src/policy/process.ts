@@ -9,9 +9,9 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { freePort } from '../setup/ports.ts';
 import { identify, isRunning, type ProcessIdentity } from '../setup/processes.ts';
 import { GUARD } from './guard.ts';
 import { createVllmServer } from './vllm.ts';
@@ -249,16 +249,4 @@ function lastLines(log: string): string {
   const lines = readFileSync(log, 'utf8').trimEnd().split('\n');
   const errors = lines.filter((line) => /error|exception|no such|cannot/i.test(line)).slice(-5);
   return [...new Set([...errors, ...lines.slice(-LOG_LINES)])].map((line) => line.slice(0, 300)).join('\n');
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen({ port: 0, host: '127.0.0.1', exclusive: true }, () => {
-      const address = probe.address();
-      const port = typeof address === 'object' && address !== null ? address.port : 0;
-      probe.close(() => resolve(port));
-    });
-  });
 }

@@ -1,11 +1,9 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { open, readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { FAILURE_TYPES, infraFailure, permanentFailure } from '../domain/failures.ts';
 import type { PublishedVersion } from '../domain/rl/messages.ts';
+import { sha256OfBytes, sha256OfFile } from '../store/digest.ts';
 import type { Delivery } from './types.ts';
 
 const Manifest = z.object({ sha256: z.string(), files: z.record(z.string(), z.string()) });
@@ -25,7 +23,7 @@ export async function proveDirectory(version: PublishedVersion, delivery: Delive
     );
   }
   const manifest = await readManifest(version.path);
-  const digest = sha256Of(pythonJson(manifest.files));
+  const digest = sha256OfBytes(Buffer.from(pythonJson(manifest.files)));
   if (digest !== manifest.sha256 || (version.sha256 !== null && digest !== version.sha256)) {
     throw other(
       version,
@@ -70,8 +68,6 @@ const other = (version: PublishedVersion, why: string): Error =>
     `${version.path} is not version ${version.version} of ${version.model}: ${why}.`,
   );
 
-const sha256Of = (text: string): string => createHash('sha256').update(text).digest('hex');
-
 /** As the trainer's `json.dumps(files, sort_keys=True)` writes it; names and hashes are ASCII. */
 const pythonJson = (files: Readonly<Record<string, string>>): string =>
   `{${Object.entries(files)
@@ -79,16 +75,10 @@ const pythonJson = (files: Readonly<Record<string, string>>): string =>
     .map(([name, hash]) => `${JSON.stringify(name)}: ${JSON.stringify(hash)}`)
     .join(', ')}}`;
 
-async function hashOfFile(path: string): Promise<string | null> {
-  const hash = createHash('sha256');
-  try {
-    await pipeline(createReadStream(path), hash);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+const hashOfFile = (path: string): Promise<string | null> =>
+  sha256OfFile(path).catch((error: unknown) => {
     throw infraFailure(`${path} cannot be read.`, { cause: error });
-  }
-  return hash.digest('hex');
-}
+  });
 
 /** Whether any safetensors file of the directory names the tensor `lm_head.weight`. */
 async function hasOutputHead(directory: string): Promise<boolean> {

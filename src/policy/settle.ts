@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Interval } from '../activities/rlTypes.ts';
+import type { Span } from '../domain/rl/intervals.ts';
 import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { isPassing, isType } from './failures.ts';
 import { fullEntry, labelOf, sameVersion, type Entry, type LockedLedger } from './ledger.ts';
@@ -14,7 +14,7 @@ export interface Settled {
   /** In words, what was done. */
   readonly done: readonly string[];
   /** When the server stood still for it. */
-  readonly paused: readonly Interval[];
+  readonly paused: readonly Span[];
 }
 
 /**
@@ -29,7 +29,7 @@ export async function settle(
   signal: AbortSignal,
 ): Promise<Settled> {
   const done: string[] = [];
-  const paused: Interval[] = [];
+  const paused: Span[] = [];
   const own = ledger.entries.filter((entry) => entry.run === run);
   const full = fullEntry(own);
   if (full && (await server.weightVersion({ signal })) !== labelOf(full)) {
@@ -91,7 +91,7 @@ async function doubt(ledger: LockedLedger, entry: Entry): Promise<void> {
  * Replaces all parameters while nothing is generated: requests under way end first, with the old ones, and new ones
  * wait. The server is resumed whatever happens.
  */
-async function swapWeights(server: VllmServer, entry: Entry, signal: AbortSignal): Promise<Interval> {
+async function swapWeights(server: VllmServer, entry: Entry, signal: AbortSignal): Promise<Span> {
   const startedMs = Date.now();
   try {
     await server.pause('wait', { signal });

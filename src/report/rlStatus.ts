@@ -6,7 +6,15 @@ import { formatDuration } from './html.ts';
 import type { RlLog } from './rlLog.ts';
 import { settledUses, stepUses } from './rlTimes.ts';
 import type { StepUse } from './rlTimes.ts';
-import { SERVER_WORDS, TRAINER_WORDS, percent, rate, rowsOfNumbers, serverName } from './rlWords.ts';
+import {
+  SERVER_WORDS,
+  TRAINER_WORDS,
+  idleShares,
+  percent,
+  rate,
+  rowsOfNumbers,
+  serverName,
+} from './rlWords.ts';
 import type { KindWords } from './rlWords.ts';
 
 const REWARD_STEPS = 20;
@@ -101,10 +109,7 @@ function idleWords<Cause extends string>(
   causes: readonly Cause[],
   words: Readonly<Record<Cause, KindWords>>,
 ): string {
-  const parts = causes
-    .filter((cause) => use.idleMs[cause] > 0)
-    .toSorted((a, b) => use.idleMs[b] - use.idleMs[a])
-    .map((cause) => `${words[cause].short} ${percent(use.idleMs[cause] / use.wallMs)}`);
+  const parts = idleShares(use, causes, words).map(({ short, share }) => `${short} ${share}`);
   return `${percent(idleShare(use) ?? 0)} idle${parts.length === 0 ? '' : ` (${parts.join(', ')})`}`;
 }
 

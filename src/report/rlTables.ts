@@ -1,10 +1,9 @@
 import { SERVER_CAUSES, TRAINER_CAUSES, idleShare } from '../domain/rl/intervals.ts';
-import type { ResourceUse } from '../domain/rl/intervals.ts';
+import { metricText } from '../domain/rl/details.ts';
 import type { GroupFate } from '../domain/rl/timeline.ts';
 import { formatDuration, html, type Html } from './html.ts';
 import type { FateRow, RlReport } from './rlModel.ts';
-import { NUMBER, SERVER_WORDS, TRAINER_WORDS, percent, serverName } from './rlWords.ts';
-import type { KindWords } from './rlWords.ts';
+import { NUMBER, SERVER_WORDS, TRAINER_WORDS, idleShares, percent, serverName } from './rlWords.ts';
 
 /** The tables of a training run's page. */
 
@@ -46,31 +45,23 @@ export function bubbleTable({ total }: RlReport): Html {
       [
         'trainer',
         share(idleShare(total.trainer)),
-        causes(total.trainer, TRAINER_CAUSES, TRAINER_WORDS),
+        causes(idleShares(total.trainer, TRAINER_CAUSES, TRAINER_WORDS)),
         null,
       ],
       ...total.servers.map((use) => [
         html`<code>${serverName(use.server)}</code>`,
         share(idleShare(use)),
-        causes(use, SERVER_CAUSES, SERVER_WORDS),
+        causes(idleShares(use, SERVER_CAUSES, SERVER_WORDS)),
         use.occupancy.toFixed(1),
       ]),
     ],
   );
 }
 
-function causes<Cause extends string>(
-  use: ResourceUse<Cause>,
-  names: readonly Cause[],
-  words: Readonly<Record<Cause, KindWords>>,
-): Html {
-  const present = names
-    .filter((cause) => use.idleMs[cause] > 0)
-    .toSorted((a, b) => use.idleMs[b] - use.idleMs[a]);
-  return html`<ul class="legend">
-    ${present.map((cause) => html`<li title="${words[cause].long}"><i style="background:${words[cause].color}"></i>${words[cause].short} ${percent(use.idleMs[cause] / use.wallMs)}</li>`)}
+const causes = (shares: ReturnType<typeof idleShares>): Html =>
+  html`<ul class="legend">
+    ${shares.map(({ short, long, color, share: part }) => html`<li title="${long}"><i style="background:${color}"></i>${short} ${part}</li>`)}
   </ul>`;
-}
 
 const FATE_NAMES: Readonly<Record<GroupFate, string>> = {
   trained: 'trained',
@@ -154,10 +145,10 @@ export function stepTable({ steps }: RlReport): Html {
         `${step.staleness.min} / ${step.staleness.mean.toFixed(2)} / ${step.staleness.max}`,
         NUMBER.format(step.tokens),
         `${share(step.bubble)}${step.settled ? '' : ' *'}`,
-        metric(step.metrics['mismatch_kl']),
-        metric(step.metrics['clip_fraction']),
-        metric(step.metrics['entropy']),
-        metric(step.metrics['gradient_norm']),
+        metricText(step, 'mismatch_kl'),
+        metricText(step, 'clip_fraction'),
+        metricText(step, 'entropy'),
+        metricText(step, 'gradient_norm'),
         step.forks,
         formatDuration(step.wallMs),
       ]),
@@ -165,13 +156,6 @@ export function stepTable({ steps }: RlReport): Html {
     ${rows.some(({ settled }) => !settled) ? html`<p class="soft">* Not final: groups of this time still ran when the last step was recorded, and what they asked of the servers is not known yet.</p>` : ''}
   </details>`;
 }
-
-const metric = (value: number | undefined): string =>
-  value === undefined || !Number.isFinite(value)
-    ? '–'
-    : value !== 0 && Math.abs(value) < 0.001
-      ? value.toExponential(1)
-      : value.toFixed(3);
 
 /** Every option by its name, nested ones with a dot. */
 export function optionTable({ options, manifest }: RlReport): Html {

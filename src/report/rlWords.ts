@@ -1,4 +1,4 @@
-import type { ServerCause, TrainerCause } from '../domain/rl/intervals.ts';
+import type { ResourceUse, ServerCause, TrainerCause } from '../domain/rl/intervals.ts';
 
 /** Words, colours and number formats that the pages and the status of a training run share. */
 
@@ -41,6 +41,17 @@ export const percent = (share: number): string => {
   const hundredths = 100 * share;
   return `${hundredths > 0 && hundredths < 9.95 ? hundredths.toFixed(1) : Math.round(hundredths)} %`;
 };
+
+/** What a resource waited for, the longest first, as shares of the wall time. */
+export const idleShares = <Cause extends string>(
+  { idleMs, wallMs }: ResourceUse<Cause>,
+  causes: readonly Cause[],
+  words: Readonly<Record<Cause, KindWords>>,
+): readonly (KindWords & { readonly share: string })[] =>
+  causes
+    .filter((cause) => idleMs[cause] > 0)
+    .toSorted((a, b) => idleMs[b] - idleMs[a])
+    .map((cause) => ({ ...words[cause], share: percent(idleMs[cause] / wallMs) }));
 
 /** So many per unit of time. */
 export function rate(count: number, wallMs: number, unitMs: number): string {

@@ -9,12 +9,12 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SEARCH_ATTRIBUTES } from '../domain/messages.ts';
 import { withFileLock } from './fileLock.ts';
 import { endProcess, identify, isRunning, type ProcessIdentity } from './processes.ts';
+import { freePort } from './ports.ts';
 import { ensureSearchAttributes, withTemporalConnection } from './temporalConnection.ts';
 
 /** A running dev server of ours, as `server.json` notes it. */
@@ -26,7 +26,6 @@ export interface EmbeddedServer extends ProcessIdentity {
 const READY_LIMIT_MS = 60_000; // up in 0.3 s on an idle machine; a large database on a loaded one takes longer
 const STOP_GRACE_MS = 10_000;
 const START_TRIES = 3; // another process can take a probed port before the server does
-const PORT_RELEASE_MS = 2_000; // threads of a killed server hold its ports for a moment after it counts as dead
 const MAX_LOG_BYTES = 20 * 2 ** 20;
 /**
  * Tasks are written to one partition of their queue: with the default of four, an activity waits while a third of those
@@ -225,30 +224,4 @@ function writeNote(dir: string, { pid, startTime, port, uiPort }: EmbeddedServer
   const temporary = `${noteOf(dir)}.tmp`;
   writeFileSync(temporary, `${JSON.stringify({ pid, startTime, port, uiPort })}\n`);
   renameSync(temporary, noteOf(dir));
-}
-
-/** `wanted` if nobody listens there, else a port that the system names; never `other`. */
-async function freePort(wanted?: number, other?: number): Promise<number> {
-  const deadline = Date.now() + PORT_RELEASE_MS;
-  while (wanted !== undefined && wanted !== other) {
-    if ((await canListen(wanted)) !== null) return wanted;
-    if (Date.now() > deadline) break;
-    await delay(50);
-  }
-  for (;;) {
-    const port = await canListen(0);
-    if (port !== null && port !== other) return port;
-  }
-}
-
-function canListen(port: number): Promise<number | null> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.once('error', () => resolve(null));
-    probe.listen({ port, host: '127.0.0.1', exclusive: true }, () => {
-      const address = probe.address();
-      const bound = typeof address === 'object' && address !== null ? address.port : null;
-      probe.close(() => resolve(bound));
-    });
-  });
 }

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FAILURE_TYPES, infraFailure } from '../domain/failures.ts';
+import { sha256OfFile } from '../store/digest.ts';
 import { httpGet, networkFailure } from './http.ts';
 import type { Fetch } from './http.ts';
 import { BadArchiveError } from './sdistArchive.ts';
@@ -31,7 +31,8 @@ export async function downloadSdist(request: DownloadRequest): Promise<Downloade
   const dir = join(request.cacheDir, 'sdists');
   if (sdist.sha256 !== null) {
     const file = join(dir, sdist.sha256);
-    if ((await hashOfFile(file)) === sdist.sha256) return { file, sha256: sdist.sha256 };
+    // a cached file is believed only when its content still has the hash that it is named after
+    if ((await sha256OfFile(file)) === sdist.sha256) return { file, sha256: sdist.sha256 };
   }
   if (sdist.bytes !== null && sdist.bytes > request.maxBytes) throw tooLarge(request);
   await mkdir(dir, { recursive: true });
@@ -94,11 +95,3 @@ function storageFailure(error: unknown): Error {
 
 const tooLarge = (request: DownloadRequest): BadArchiveError =>
   new BadArchiveError(`${request.sdist.filename} is larger than ${request.maxBytes} bytes.`);
-
-/** A cached file is believed only when its content still has the hash that it is named after. */
-async function hashOfFile(file: string): Promise<string | null> {
-  if (!(await stat(file).catch(() => null))) return null;
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) hash.update(chunk);
-  return hash.digest('hex');
-}

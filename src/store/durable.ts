@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { open, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { FAILURE_TYPES, infraFailure } from '../domain/failures.ts';
 import { processTag } from '../setup/processes.ts';
 
@@ -45,5 +45,25 @@ export async function writeDurably(file: string, content: Buffer | string): Prom
     throw error;
   } finally {
     await handle.close();
+  }
+}
+
+/** Writes a file of lines, whole or not at all: a reader sees the old file or the new one. */
+export async function writeLines(
+  path: string,
+  lines: Iterable<string> | AsyncIterable<string>,
+): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const partial = temporaryName(dirname(path));
+  const file = await open(partial, 'w');
+  try {
+    for await (const line of lines) await file.appendFile(`${line}\n`);
+    await file.sync();
+    await rename(partial, path);
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw error;
+  } finally {
+    await file.close();
   }
 }

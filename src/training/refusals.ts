@@ -29,16 +29,17 @@ export const REFUSALS = [
 ] as const;
 export type RefusalKind = (typeof REFUSALS)[number];
 
-/** A new attempt can mend it: the run is opened again and its step begins anew. */
-const MENDED_BY_RETRY: ReadonlySet<RefusalKind> = new Set([
+/** The trainer lost the step, or has another beginning of it: the run is opened again and its step begins anew. */
+export const BEGIN_ANEW = [
   'no_run',
   'parts_missing',
   'wrong_epoch',
   'other_part',
   'other_parts',
   'twice_in_step',
-  'no_disk',
-]);
+] as const satisfies readonly RefusalKind[];
+/** A new attempt can mend it. */
+const MENDED_BY_RETRY: ReadonlySet<RefusalKind> = new Set([...BEGIN_ANEW, 'no_disk']);
 
 /** A trainer said no; nothing was changed. Callers branch on `kind`, workflows on `type`. */
 export class TrainerRefused extends ApplicationFailure {

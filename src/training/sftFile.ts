@@ -1,5 +1,6 @@
-import { open, readFile, rename } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { writeLines } from '../store/durable.ts';
 
 /** One line of a file of supervised examples: exact tokens, and which of them are learned. */
 const EXAMPLE = z.object({
@@ -16,17 +17,11 @@ const EXAMPLE = z.object({
 export type SftExample = Readonly<z.infer<typeof EXAMPLE>>;
 
 /** Writes examples as JSON lines, whole or not at all. */
-export async function writeExamples(file: string, examples: readonly SftExample[]): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`;
-  const handle = await open(temporary, 'w');
-  try {
-    for (const example of examples) await handle.appendFile(`${JSON.stringify(example)}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, file);
-}
+export const writeExamples = (file: string, examples: readonly SftExample[]): Promise<void> =>
+  writeLines(
+    file,
+    examples.map((example) => JSON.stringify(example)),
+  );
 
 /** Reads files of examples. Throws with file and line where one is not as it should be, or two have one id. */
 export async function readExamples(files: readonly string[]): Promise<readonly SftExample[]> {

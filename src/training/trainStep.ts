@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { infraFailure } from '../domain/failures.ts';
 import { canonicalJson } from '../domain/canonical.ts';
 import type { TrainingBatch, TrainingSample } from '../domain/rl/training.ts';
-import { isRefusal } from './refusals.ts';
+import { BEGIN_ANEW, isRefusal } from './refusals.ts';
 import type { TrainerBackend, TrainerConfig, TrainerLoss, TrainerMetrics } from './types.ts';
 
 export interface TrainStepRequest {
@@ -56,16 +56,6 @@ export async function trainStep(
     `Step ${request.step} of ${request.run} was begun ${MAX_STARTS} times and undone by the trainer each time: is it started again and again, or trained by two at once?`,
   );
 }
-
-/** The trainer lost the step, or has another beginning of it. */
-const BEGIN_ANEW = [
-  'no_run',
-  'parts_missing',
-  'wrong_epoch',
-  'other_part',
-  'other_parts',
-  'twice_in_step',
-] as const;
 
 /** Digest of everything that is trained, equal for equal batches. */
 const hashOfBatch = ({ samples }: TrainingBatch): string =>

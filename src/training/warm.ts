@@ -15,11 +15,7 @@ export interface WarmRequest {
   readonly config: TrainerConfig;
   readonly tasks: readonly SelectorTask[];
   readonly seed: number;
-  readonly steps?: number;
-  readonly promptsPerStep?: number;
-  readonly learningRate?: number;
-  readonly onStep?: (step: number, loss: number) => void;
-  readonly signal?: AbortSignal;
+  readonly steps: number;
 }
 
 export const WARM_DEFAULTS = { tasks: 20, steps: 300, promptsPerStep: 16, learningRate: 1e-3 } as const;
@@ -40,13 +36,12 @@ export async function warmSelector(
   backend: TrainerBackend,
   request: WarmRequest,
 ): Promise<readonly LossPoint[]> {
-  const { tasks, run, config, seed } = request;
-  const promptsPerStep = request.promptsPerStep ?? WARM_DEFAULTS.promptsPerStep;
-  const peak = request.learningRate ?? WARM_DEFAULTS.learningRate;
+  const { tasks, run, config, seed, steps } = request;
+  const { promptsPerStep, learningRate: peak } = WARM_DEFAULTS;
   return supervise(backend, {
     run,
     config,
-    steps: request.steps ?? WARM_DEFAULTS.steps,
+    steps,
     learningRate: (step) => peak * Math.min(1, step / WARM_UP_STEPS),
     samplesPerPart: promptsPerStep * 8,
     batchOf: async (step) => {
@@ -57,13 +52,9 @@ export async function warmSelector(
       ).flatMap((task) =>
         task === undefined ? [] : [{ task, order: shuffled([...task.candidates.keys()], draws) }],
       );
-      const prompts = await promptsOf(backend, run, chosen, request.signal);
+      const prompts = await promptsOf(backend, run, chosen);
       return prompts.flatMap((prompt, at) => samplesOf(prompt, String(at), promptsPerStep, at === 0));
     },
-    ...(request.onStep === undefined
-      ? {}
-      : { onStep: (step, { loss = Number.NaN }) => request.onStep?.(step, loss) }),
-    ...(request.signal === undefined ? {} : { signal: request.signal }),
   });
 }
 
@@ -95,7 +86,6 @@ async function promptsOf(
   backend: TrainerBackend,
   run: string,
   chosen: readonly { readonly task: SelectorTask; readonly order: readonly number[] }[],
-  signal?: AbortSignal,
 ): Promise<readonly Prompt[]> {
   const conversations = chosen.map(({ task, order }) => rendered(selectorMessages(task, order, SMALL_VIEW)));
   const count = Math.max(...chosen.map(({ order }) => order.length));
@@ -103,9 +93,8 @@ async function promptsOf(
     ...(conversations[0] ?? []),
     { role: 'assistant', content: letter },
   ]);
-  const options = signal === undefined ? { run } : { run, signal };
-  const prompts = await backend.render({ ...options, conversations });
-  const answered = await backend.render({ ...options, conversations: answers, openAnswer: false });
+  const prompts = await backend.render({ run, conversations });
+  const answered = await backend.render({ run, conversations: answers, openAnswer: false });
   const endings = answered.map((ids) => answerAfter(prompts[0] ?? [], ids));
   return chosen.map(({ task, order }, at) => ({
     tokenIds: prompts[at] ?? [],
@@ -143,14 +132,14 @@ export interface WarmReport {
 /** What the run's present model says of tasks, in so many drawn orders of each; sampled over the letters alone. */
 export async function examineSelector(
   backend: TrainerBackend,
-  request: Pick<WarmRequest, 'run' | 'tasks' | 'seed' | 'signal'> & { readonly orders: number },
+  request: Pick<WarmRequest, 'run' | 'tasks' | 'seed'> & { readonly orders: number },
 ): Promise<WarmReport> {
-  const { run, tasks, seed, orders, signal } = request;
+  const { run, tasks, seed, orders } = request;
   const draws = drawsOf(`examine ${seed}`);
   const chosen = tasks.flatMap((task) =>
     Array.from({ length: orders }, () => ({ task, order: shuffled([...task.candidates.keys()], draws) })),
   );
-  const prompts = await promptsOf(backend, run, chosen, signal);
+  const prompts = await promptsOf(backend, run, chosen);
   const samples = prompts.flatMap((prompt, at) =>
     samplesOf(prompt, String(at), 1, false).map(({ id, tokenIds, positions }) => ({
       sampleId: id,
@@ -164,7 +153,7 @@ export async function examineSelector(
       newestVersion: 0,
     })),
   );
-  const found = await backend.forward({ run, samples, ...(signal === undefined ? {} : { signal }) });
+  const found = await backend.forward({ run, samples });
   const chances = found.map(([logprob = Number.NaN]) => Math.exp(logprob));
   let next = 0;
   const each = prompts.map(({ letters, right }) => {

@@ -43,14 +43,15 @@ const rowOf = (step: RlStep): string =>
     step.trainedReward.toFixed(3),
     `${step.staleness.min} / ${step.staleness.mean.toFixed(1)} / ${step.staleness.max}`,
     step.tokens,
-    metric(step, 'mismatch_kl'),
-    metric(step, 'clip_fraction'),
-    metric(step, 'entropy'),
-    metric(step, 'gradient_norm'),
+    metricText(step, 'mismatch_kl'),
+    metricText(step, 'clip_fraction'),
+    metricText(step, 'entropy'),
+    metricText(step, 'gradient_norm'),
     `${((step.endedMs - step.startedMs) / 1000).toFixed(1)} s`,
   ].join(' | ')} |`;
 
-function metric({ metrics }: RlStep, name: string): string {
+/** A metric of the trainer, short enough for a table. */
+export function metricText({ metrics }: Pick<RlStep, 'metrics'>, name: string): string {
   const value = metrics[name];
   if (value === undefined || !Number.isFinite(value)) return '–';
   return value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toFixed(3);

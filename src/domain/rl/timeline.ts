@@ -1,10 +1,5 @@
 import type { ArtefactRef } from '../types.ts';
-
-/** Epoch milliseconds. */
-export interface Interval {
-  readonly startedMs: number;
-  readonly endedMs: number;
-}
+import type { Span } from './intervals.ts';
 
 /** What became of a group: trained, or dropped and why. */
 export type GroupFate = 'trained' | 'no_variance' | 'infra' | 'overlong' | 'stale';
@@ -26,16 +21,16 @@ export interface StepTimeline {
     readonly executed?: number;
     readonly served?: number;
   }[];
-  readonly train: readonly Interval[];
+  readonly train: readonly Span[];
   /** Publishing and loading; may run beside training. */
-  readonly publish: readonly Interval[];
-  readonly pausedServers: readonly (Interval & { readonly server: string })[];
+  readonly publish: readonly Span[];
+  readonly pausedServers: readonly (Span & { readonly server: string })[];
   /** What this entry's time begins with: the end of the step before, or the (re)start of the run. Absent: the former. */
   readonly sinceMs?: number;
   /** Largest difference between servers' log-probabilities and the trainer's that probes found; absent without a probe. */
   readonly parityMax?: number;
   /** When somebody had paused the run. */
-  readonly halted?: readonly Interval[];
+  readonly halted?: readonly Span[];
   /** Groups that ran or waited for a step when this was recorded: what they asked of the servers is told with their fate. */
   readonly open?: readonly {
     readonly id: string;
