@@ -1,4 +1,4 @@
-// `npm run soak:rl`: a training run with adapters at S = 1 on a real vLLM and a real trainer, whose worker, trainer and server
+// `npm run soak:rl`: a training run on a real vLLM and a real trainer (adapters at S = 1 unless told otherwise), whose worker, trainer and server
 // are killed in turn; afterwards no sample was trained twice, no step or version is missing, and nothing is left over.
 import { UsageError } from '../src/cli/output.ts';
 import type { Output } from '../src/cli/output.ts';
@@ -17,12 +17,14 @@ import {
 import { parseOptions, runScript } from './script.ts';
 import type { ScriptOptions } from './script.ts';
 
-const USAGE = 'Usage: npm run soak:rl -- [--faults 12] [--steps 40] [--seed N] [--state DIR] [--json]';
+const USAGE =
+  'Usage: npm run soak:rl -- [--run lora_shuffled|full] [--faults 12] [--steps 40] [--seed N] [--state DIR] [--json]';
 const LORA = { maxRank: 8, maxLoras: 4 };
 
 await runScript('soak:rl', readOptions, soak);
 
 interface Options extends ScriptOptions {
+  readonly run: 'lora_shuffled' | 'full';
   readonly faults: number;
   readonly steps: number;
   readonly seed: number;
@@ -31,6 +33,7 @@ interface Options extends ScriptOptions {
 function readOptions(): Options {
   const values = parseOptions(
     {
+      run: { type: 'string', default: 'lora_shuffled' },
       faults: { type: 'string', default: '12' },
       steps: { type: 'string', default: '40' },
       seed: { type: 'string', default: '4712' },
@@ -39,8 +42,10 @@ function readOptions(): Options {
     },
     USAGE,
   );
+  const { run } = values;
   const [faults, steps, seed] = [Number(values.faults), Number(values.steps), Number(values.seed)];
   if (
+    (run !== 'lora_shuffled' && run !== 'full') ||
     !Number.isInteger(faults) ||
     faults < 1 ||
     !Number.isInteger(steps) ||
@@ -48,10 +53,10 @@ function readOptions(): Options {
     !Number.isInteger(seed)
   )
     throw new UsageError(USAGE);
-  return { faults, steps, seed, json: values.json, state: values.state };
+  return { run, faults, steps, seed, json: values.json, state: values.state };
 }
 
-async function soak(session: Session, output: Output, { faults, steps, seed }: Options): Promise<void> {
+async function soak(session: Session, output: Output, { run, faults, steps, seed }: Options): Promise<void> {
   const instances = await bugInstances(session, output, {
     campaign: 'rl-demo',
     packages: DEMO_PACKAGES,
@@ -74,7 +79,7 @@ async function soak(session: Session, output: Output, { faults, steps, seed }: O
         dataset: instances.dataset,
         rows: instances.rows,
         heldOut: 0,
-        options: { ...VARIANTS.lora_shuffled, steps, stopAtReward: null, stepsPerRun: 5 },
+        options: { ...VARIANTS[run], steps, stopAtReward: null, stepsPerRun: 5 },
         servers: [processes.server.current.address],
         trainer: trainer.url,
         model: model.path,
