@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from .checkpoints import Checkpoints
-from .files import disk_is_full, read_manifest, write_directory, write_manifest
+from .files import disk_is_full, read_manifest, remove_unfinished, write_directory, write_manifest
 from .gradients import sum_gradients
 from .journal import CommittedStep, Journal, Refused
 from .losses import BadLoss, LossOptions
@@ -70,6 +70,7 @@ class Engine:
                 self._close_run()  # half open is not open
                 raise
             self._checkpoints(run).remove_old(self._step_now())
+            remove_unfinished(self._place(run) / "versions")
             return self._journal.last(run)
 
     def forward_backward(self, run: str, key: StepKey, part: int, samples: list[Sample], loss: LossOptions) -> dict[str, Any]:
@@ -228,7 +229,7 @@ class Engine:
             return self._gathered
         done = self._epochs_done
         expected = 0 if done is None or done.step != key.step else done.epoch + 1
-        if key.epoch != expected:
+        if key.epoch != expected or (key.epoch == 0 and self._dirty):
             if key.epoch != 0:
                 raise Refused("wrong_epoch", f"epoch {key.epoch} of step {key.step} cannot be gathered: epoch {expected} comes next; begin again with epoch 0",
                               epoch=expected, incarnation=self.incarnation)
@@ -266,7 +267,11 @@ class Engine:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._dirty = True
-        self._optimizer.step()
+        try:
+            self._optimizer.step()
+        except BaseException:
+            self._go_back()  # some parameters may have moved: taken again, the step would move them twice
+            raise
         self._drop_gathered()
         if gathered.key.epoch == 0:
             self._first_pass = {name: metrics[name] for name in ("mismatch_kl", "mismatch_max")}

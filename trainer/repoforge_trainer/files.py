@@ -33,6 +33,12 @@ def write_directory(target: Path, fill: Callable[[Path], None]) -> None:
         raise
 
 
+def remove_unfinished(directory: Path) -> None:
+    """Removes what a killed `write_directory` left; only where no other process writes."""
+    for temporary in directory.glob(".*.tmp"):
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

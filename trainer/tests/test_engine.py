@@ -218,6 +218,48 @@ def test_a_part_that_fails_is_dropped_with_the_others_and_all_are_sent_again(eng
     assert step(engine, 1, [[sample("a")], [sample("b")]])["committed"]
 
 
+@pytest.mark.parametrize("back", ["goes back", "cannot go back"])
+def test_an_optimizer_that_fails_halfway_does_not_move_anything_twice(tmp_path: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch, back: str):
+    ends = []
+    for fails in (False, True):
+        engine = Engine(tmp_path / str(fails))
+        engine.open_run("r", config)
+        step(engine, 1, [[sample("a")]])
+        if fails:
+            taken = engine._optimizer.step
+            restored = engine._go_back
+
+            def fall_over() -> None:
+                taken()
+                if back == "cannot go back":
+                    monkeypatch.setattr(engine, "_go_back", fall_over_again)
+                raise torch.OutOfMemoryError("no memory")
+
+            def fall_over_again() -> None:
+                engine._drop_gathered()
+                monkeypatch.setattr(engine, "_go_back", restored)
+                raise torch.OutOfMemoryError("no memory")
+
+            monkeypatch.setattr(engine._optimizer, "step", fall_over)
+            with pytest.raises(torch.OutOfMemoryError):
+                step(engine, 2, [[sample("b")]])
+            monkeypatch.setattr(engine._optimizer, "step", taken)
+        step(engine, 2, [[sample("b")]])
+        ends.append(weights(engine))
+    assert same(*ends)
+
+
+def test_what_a_killed_publish_left_is_removed(tmp_path: Path, config: RunConfig):
+    engine = Engine(tmp_path)
+    engine.open_run("r", config)
+    version = Path(engine.publish("r", 0).path)
+    left = version.parent / ".v5.123.tmp"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    Engine(tmp_path).open_run("r", config)
+    assert [entry.name for entry in version.parent.iterdir()] == ["v0"]
+
+
 def test_metrics_of_the_sampler_are_those_before_the_step_changed_anything(engine: Engine):
     one = sample("a")
     exact = replace(one, targets=tuple(Target(target.position, logprob) for target, logprob in zip(one.targets, engine.forward("r", [one])[0])))
