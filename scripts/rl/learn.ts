@@ -7,7 +7,7 @@ import { nameProblem } from '../../src/domain/ids.ts';
 import type { RlOptions } from '../../src/domain/rl/options.ts';
 import { RL_PRESETS } from '../../src/domain/rl/presets.ts';
 import { readRlLog } from '../../src/report/rlLog.ts';
-import { bubbleOf, settledUses, stepUses } from '../../src/report/rlTimes.ts';
+import { bubbleOf, settledUses, stepUses, windowsOf } from '../../src/report/rlTimes.ts';
 import type { RlLog } from '../../src/report/rlLog.ts';
 import type { Session } from '../../src/setup/session.ts';
 import type { RunningWorkers } from '../../src/workers/main.ts';
@@ -54,7 +54,7 @@ export interface LearnRequest {
   readonly steps?: number;
 }
 
-/** Means of the first and last ten steps, and what else a reader asks of a run. */
+/** Means of the first and last ten steps, and what else a reader asks of a run; of all its starts, as its log has it. */
 export interface Learned {
   readonly run: string;
   readonly variant: Variant;
@@ -89,7 +89,6 @@ export async function learn(
     seed,
     ...(request.steps === undefined ? {} : { steps: request.steps }),
   };
-  const startedMs = performance.now();
   const asked = {
     run,
     dataset: instances.dataset,
@@ -104,6 +103,8 @@ export async function learn(
   const summary = await playRl(session, workers, asked, output);
   const log = await readRlLog(session.records, run);
   const curve = log.entries.map(({ step }) => step.reward);
+  const groups = log.entries.flatMap(({ timeline }) => timeline.groups);
+  const wallMs = windowsOf(log.entries).reduce((total, span) => total + span.endedMs - span.startedMs, 0);
   return {
     run,
     variant,
@@ -112,14 +113,17 @@ export async function learn(
     reward_first: round(mean(curve.slice(0, 10))),
     reward_last: round(mean(curve.slice(-10))),
     steps: summary.step,
-    minutes: round((performance.now() - startedMs) / 60_000),
+    minutes: round(wallMs / 60_000),
     staleness_max: Math.max(0, ...log.entries.map(({ step }) => step.staleness.max)),
     // at S = 0 each batch is a probe of its own
-    parity_max: Math.max(summary.counts.parityMax, ...(options.maxStaleness === 0 ? mismatches(log) : [])),
+    parity_max: Math.max(
+      ...log.entries.map(({ timeline }) => timeline.parityMax ?? 0),
+      ...(options.maxStaleness === 0 ? mismatches(log) : []),
+    ),
     bubble: bubbleOf(settledUses(stepUses(log))),
     constant_best: round(constantScore(instances, log, options)),
-    executed: summary.counts.executed,
-    served: summary.counts.served,
+    executed: sum(groups.map(({ executed = 0 }) => executed)),
+    served: sum(groups.map(({ served = 0 }) => served)),
     reward_window_max: round(Math.max(...windows(curve, 20).map(mean))),
     curve: curve.map(round),
   };
@@ -151,8 +155,8 @@ function constantScore({ rows }: Instances, { entries }: RlLog, options: RlOptio
   ).score;
 }
 
-const mean = (numbers: readonly number[]): number =>
-  numbers.reduce((sum, one) => sum + one, 0) / Math.max(1, numbers.length);
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, one) => total + one, 0);
+const mean = (numbers: readonly number[]): number => sum(numbers) / Math.max(1, numbers.length);
 const round = (number: number): number => Math.round(number * 1_000) / 1_000;
 const windows = (numbers: readonly number[], width: number): readonly (readonly number[])[] =>
   numbers.length < width

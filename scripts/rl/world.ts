@@ -10,10 +10,8 @@ import type { SelectorTask } from '../../src/agents/types.ts';
 import { runCampaign } from '../../src/cli/campaigns.ts';
 import type { Output } from '../../src/cli/output.ts';
 import { readRows } from '../../src/cli/rows.ts';
-import { rlStatus } from '../../src/client/rl.ts';
+import { cancelRl, rlStatus, waitForRl } from '../../src/client/rl.ts';
 import type { RlStartRequest } from '../../src/client/rl.ts';
-import { workflowIds } from '../../src/domain/ids.ts';
-import { scopedWorkflowId } from '../../src/domain/messages.ts';
 import { startVllm } from '../../src/policy/process.ts';
 import type { VllmProcess } from '../../src/policy/process.ts';
 import { TRAINER_DIR, ensurePythonEnvironment } from '../../src/setup/pythonEnvironments.ts';
@@ -178,15 +176,14 @@ export async function runName(
   name: string,
   { resume }: { readonly resume: boolean },
 ): Promise<string> {
-  const { state, client, queuePrefix } = session;
+  const { state } = session;
   const context = { ...session, store: session.deps.store };
   for (let number = 1; ; number += 1) {
     const run = number === 1 ? name : `${name}-${number}`;
     if (!existsSync(join(state.dir, 'records', 'rl', run))) return run;
     if ((await rlStatus(context, run))?.status === 'RUNNING') {
-      const handle = client.workflow.getHandle(scopedWorkflowId(queuePrefix, workflowIds.rl(run)));
-      await handle.cancel();
-      if (resume) await handle.result().catch(() => {}); // that it was cancelled; workers see to it
+      await cancelRl(context, run);
+      if (resume) await waitForRl(context, run).catch(() => {}); // that it was cancelled; workers see to it
     }
     const status = (await rlStatus(context, run))?.status ?? 'COMPLETED';
     if (resume && status !== 'COMPLETED') return run;

@@ -1,4 +1,5 @@
 import { Context } from '@temporalio/activity';
+import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { recordNames } from '../domain/records.ts';
 import type { PublishedVersion } from '../domain/rl/messages.ts';
 import type { RlManifest } from '../domain/rl/options.ts';
@@ -45,6 +46,7 @@ export function createTrainingActivities(deps: TrainingDeps): TrainerActivities 
       const { manifest, backend, config, signal } = await open(request);
       const { run } = request;
       const { step, incarnation, versions } = await backend.createModel({ run, config, signal });
+      await requireOwnTrainer(records, { run, step, trainer: manifest.trainer });
       await servers.mend(run, manifest.servers, signal);
       const held = (await servers.held(run, manifest.servers)).filter(({ version }) => version !== step);
       const left = versions
@@ -120,6 +122,25 @@ export function createTrainingActivities(deps: TrainingDeps): TrainerActivities 
       return { unloaded: retired.unloaded, removed: removable.map(({ version }) => version) };
     },
   };
+}
+
+/**
+ * The log is at the trainer's step, or one behind where a kill came between the two. Anything else is another trainer, one
+ * that lost its directory, or another installation's run of this name: going on would mix two runs in one curve.
+ */
+async function requireOwnTrainer(
+  records: RecordStore,
+  { run, step, trainer }: { readonly run: string; readonly step: number; readonly trainer: string },
+): Promise<void> {
+  const last = (await records.list(recordNames.rlSteps(run))).at(-1);
+  const recorded = last === undefined ? 0 : Number(last.split('/').at(-1));
+  if (step === recorded || step === recorded + 1) return;
+  throw permanentFailure(
+    FAILURE_TYPES.badInput,
+    step < recorded
+      ? `The log of the training run "${run}" is at step ${recorded}, but the trainer at ${trainer} has it at step ${step}: it is another trainer, or its directory was lost. Bring that back, or give the run another name.`
+      : `The trainer at ${trainer} has a training run "${run}" at step ${step}, but the log here is at step ${recorded}: it is another installation's run, or its log was dropped. Give this one another name.`,
+  );
 }
 
 const BF16_NOISE = 0.05; // largest difference seen between bf16 and fp32 on one model was 0.028

@@ -26,8 +26,8 @@ export function evaluationLine(progress: EvaluationProgress): string {
 }
 
 export function rolloutsLine(progress: RolloutsProgress): string {
-  const { done, episodes, resolved, infra, sampledTokens } = progress.counts;
-  return `${progress.state}: ${done}/${progress.total} rollouts, ${resolved} of ${episodes} episodes resolved, ${sampledTokens} tokens${infra === 0 ? '' : `, ${infra} infra`}`;
+  const { done, episodes, resolved, infra, sampledTokens, failure } = progress.counts;
+  return `${progress.state}: ${done}/${progress.total} rollouts, ${resolved} of ${episodes} episodes resolved, ${sampledTokens} tokens${infra === 0 ? '' : `, ${infra} infra`}${failure === undefined ? '' : ` (${failure})`}`;
 }
 
 export function createProgressView<T>(line: (progress: T) => string, json = false): ProgressView<T> {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { nameProblem } from '../domain/ids.ts';
+import { MAX_TURNS, RECENT_STEPS } from '../domain/rl/messages.ts';
 import { RL_PRESETS } from '../domain/rl/presets.ts';
 import type { RlPresetName } from '../domain/rl/presets.ts';
 import type { RlOptions } from '../domain/rl/options.ts';
@@ -11,16 +12,16 @@ const address = z.url({ protocol: /^https?$/, error: 'expected an address such a
 
 /** Numbers of a run; what is left out is the preset's. */
 const OPTIONS = {
-  steps: count,
-  groups_per_step: count,
-  group_size: z.int().min(2),
+  steps: count.max(1_000_000),
+  groups_per_step: count.max(1_024),
+  group_size: z.int().min(2).max(1_024),
   /** Groups in flight at once. */
   width: count.max(500),
   max_staleness: z.int().min(0).max(32),
   stale: z.enum(['wait', 'drop']),
   policy: z.enum(['pinned', 'latest']),
   temperature: z.number().positive(),
-  max_turns: count,
+  max_turns: count.max(MAX_TURNS),
   max_tokens: count,
   max_tokens_per_turn: count,
   max_wall_seconds: z.number().positive(),
@@ -38,9 +39,9 @@ const OPTIONS = {
   samples_per_part: count,
   evaluate_every: count.nullable(),
   stop_at_reward: share.nullable(),
-  stop_window: count,
-  max_empty_batches: count,
-  steps_per_run: count,
+  stop_window: count.max(RECENT_STEPS),
+  max_empty_batches: count.max(1_000),
+  steps_per_run: count.max(1_000),
   seed: z.int().nonnegative(),
   candidate_order: z.enum(['shuffled', 'fixed']),
   permute_rewards: z.boolean(),
@@ -104,3 +105,21 @@ export function rlOptionsOf({ preset = 'repoforge', agent, options = {} }: RlFil
 
 const camelCase = (key: string): string =>
   key.replace(/_([a-z])/g, (_match, letter: string) => letter.toUpperCase());
+
+/** Every number of a preset under the name that a file gives it. */
+export function presetAsFile(name: RlPresetName): {
+  readonly agent: RlOptions['agent'];
+  readonly options: Readonly<Record<string, unknown>>;
+} {
+  const { agent, budget, loss, ...rest } = RL_PRESETS[name].options;
+  const numbers: Readonly<Record<string, unknown>> = {
+    ...rest,
+    ...budget,
+    ...loss,
+    maxWallSeconds: budget.maxWallMs / 1_000,
+  };
+  return {
+    agent,
+    options: Object.fromEntries(Object.keys(OPTIONS).map((key) => [key, numbers[camelCase(key)]])),
+  };
+}

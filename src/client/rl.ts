@@ -41,6 +41,10 @@ export interface StartedRl {
   readonly heldOut: number;
   /** Instances that the agent has no task of, and why. */
   readonly leftOut: Playable['leftOut'];
+  /** Attached to a run that was started with other instances, addresses or numbers. */
+  readonly otherwise: boolean;
+  /** Instances, trained on or held out, whose grade is not guarded by canaries. */
+  readonly withoutCanaries: number;
 }
 
 /**
@@ -64,10 +68,14 @@ export async function startRl(context: RlContext, request: RlStartRequest): Prom
   };
   const problem = rlProblem(draft);
   if (problem !== undefined) throw permanentFailure(FAILURE_TYPES.badInput, problem);
+  const played = [...manifest.prompts, ...manifest.heldOut];
+  const withoutCanaries = played.filter(({ provenCanaries }) => provenCanaries === null).length;
+  const told = { run, workflowId, ...counts, leftOut, withoutCanaries };
+  const start: RlStart = { manifest: draft.manifest, options };
   if ((await statusOf(handleOf(context, run))) === 'RUNNING')
-    return { run, how: 'attached', workflowId, ...counts, leftOut };
+    return { ...told, how: 'attached', otherwise: await differs(context, run, start) };
   await requireSameRun(context, manifest);
-  const epoch = await nextEpoch(context, run, draft.manifest);
+  const epoch = await nextEpoch(context, run, start);
   await context.client.workflow.start(WORKFLOWS.rl, {
     workflowId,
     taskQueue: taskQueue(context.queuePrefix, 'control'),
@@ -76,7 +84,7 @@ export async function startRl(context: RlContext, request: RlStartRequest): Prom
     workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
     staticSummary: `${run}: ${options.agent}, ${counts.prompts} instances, ${options.steps} steps`,
   });
-  return { run, how: epoch === 0 ? 'started' : 'resumed', workflowId, ...counts, leftOut };
+  return { ...told, how: epoch === 0 ? 'started' : 'resumed', otherwise: false };
 }
 
 async function manifestOf(
@@ -113,13 +121,29 @@ async function requireSameRun({ records }: RlContext, manifest: RlManifest): Pro
     );
 }
 
-/** The record names the manifest, too: `gc` keeps what records name. */
-async function nextEpoch({ records }: RlContext, run: string, manifest: ArtefactRef): Promise<number> {
+/** What a run is started with; the record names the manifest, since `gc` keeps what records name. */
+interface RlStart {
+  readonly manifest: ArtefactRef;
+  readonly options: RlOptions;
+}
+
+async function nextEpoch({ records }: RlContext, run: string, start: RlStart): Promise<number> {
   for (let epoch = 0; ; epoch += 1) {
-    const start = { startedMs: Date.now(), manifest };
-    const { created } = await records.record(recordNames.rlStart(run, epoch), start);
+    const { created } = await records.record(recordNames.rlStart(run, epoch), {
+      startedMs: Date.now(),
+      ...start,
+    });
     if (created) return epoch;
   }
+}
+
+/** Whether a run was started with something else the last time. */
+async function differs({ records }: RlContext, run: string, start: RlStart): Promise<boolean> {
+  const last = (await records.list(recordNames.rlStarts(run))).at(-1);
+  const before = last === undefined ? null : await records.read<RlStart>(last);
+  return (
+    before !== null && hashOf([before.manifest, before.options]) !== hashOf([start.manifest, start.options])
+  );
 }
 
 export interface RlStatus {
@@ -149,6 +173,11 @@ export const setRlStaleness = (context: RlContext, run: string, maxStaleness: nu
 /** Ends the run after the step under way; the same name takes it up again. */
 export const stopRl = (context: RlContext, run: string): Promise<void> =>
   handleOf(context, run).executeUpdate<void, []>(RL_UPDATES.stop);
+
+/** Ends the run at once, whatever it waits for; the step under way is taken anew when the same name is started again. */
+export const cancelRl = async (context: RlContext, run: string): Promise<void> => {
+  await handleOf(context, run).cancel();
+};
 
 type RlHandle = WorkflowHandle<(input: RlInput) => Promise<RlSummary>>;
 

@@ -4,6 +4,7 @@ import { FAILURE_TYPES, permanentFailure } from '../domain/failures.ts';
 import { workflowIds } from '../domain/ids.ts';
 import { WORKFLOWS, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
 import { recordNames } from '../domain/records.ts';
+import { budgetProblem } from '../domain/rl/messages.ts';
 import type { AgentName, EpisodeBudget } from '../domain/rl/options.ts';
 import { RL_PRESETS } from '../domain/rl/presets.ts';
 import { MAX_ATTEMPTS, rolloutCount, rolloutsProblem } from '../domain/rl/rollouts.ts';
@@ -71,6 +72,8 @@ export async function startRollouts(
   if (!(Number.isInteger(request.attempts) && request.attempts >= 1 && request.attempts <= MAX_ATTEMPTS))
     throw permanentFailure(FAILURE_TYPES.badInput, `attempts must be from 1 to ${MAX_ATTEMPTS}.`);
   const { manifest, leftOut } = await manifestOf(context, request);
+  const tooMuch = budgetProblem(manifest.budget);
+  if (tooMuch !== undefined) throw permanentFailure(FAILURE_TYPES.badInput, tooMuch);
   const stored = await recordManifest(context, manifest);
   const input: RolloutsInput = {
     run,

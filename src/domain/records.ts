@@ -32,6 +32,7 @@ export const recordNames = {
   /** One for each start of a run. */
   rlStart: (run: string, epoch: number): string => `rl/${run}/starts/${String(epoch).padStart(4, '0')}`,
   /** What the trainer says of the probe under a version. */
+  rlStarts: (run: string): string => `rl/${run}/starts`,
   rlProbe: (run: string, version: number): string => `rl/${run}/probes/${String(version).padStart(6, '0')}`,
   /** Which manifest a run of rollouts stands for. */
   rollouts: (run: string): string => `rollouts/${run}/manifest`,

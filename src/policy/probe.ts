@@ -46,7 +46,11 @@ export function judgeProbe(
   if (previous !== null && gap > noise && mean(served, previous) <= mean(served, expected)) {
     throw wrong('it is nearer to the version before');
   }
-  if (!(parityMax <= LIMIT * noise)) throw wrong("it is not what the trainer's version says"); // also for NaN
+  if (!(parityMax <= LIMIT * noise)) {
+    // also for NaN
+    const rounding = noise === DEFAULT_NOISE ? ', unless it computes in another dtype than float32' : '';
+    throw wrong(`it is not what the trainer's version says${rounding}`);
+  }
   if (previous === null) return { parityMax, probe: 'first' };
   return { parityMax, probe: gap > noise ? 'distinct' : 'indistinguishable' };
 }

@@ -19,10 +19,16 @@ import {
   setHandler,
   sleep,
 } from '@temporalio/workflow';
-import { QUERIES, widthProblem } from '../domain/messages.ts';
+import { QUERIES } from '../domain/messages.ts';
 import type { ResizeRequest } from '../domain/messages.ts';
 import { rlDetails } from '../domain/rl/details.ts';
-import { RL_UPDATES, ROLLOUT_SIGNALS, rlProblem, stalenessProblem } from '../domain/rl/messages.ts';
+import {
+  RL_UPDATES,
+  ROLLOUT_SIGNALS,
+  rlProblem,
+  rlWidthProblem,
+  stalenessProblem,
+} from '../domain/rl/messages.ts';
 import type { RlInput, RlProgress, RlSummary, RolloutReport } from '../domain/rl/messages.ts';
 import { rlReportOn } from './proxies.ts';
 import { cancelRollouts, produce, reconcile, settle } from './rlGroups.ts';
@@ -118,7 +124,7 @@ function handleMessages(run: RlRun): void {
   setHandler(pause, setPaused(true), { validator: refuseLate });
   setHandler(resume, setPaused(false), { validator: refuseLate });
   setHandler(resize, ({ width }) => void (run.width = width), {
-    validator: (request) => refuse(lateProblem(run) ?? widthProblem(request.width)),
+    validator: (request) => refuse(lateProblem(run) ?? rlWidthProblem(run.input.options, request.width)),
   });
   setHandler(setStaleness, ({ maxStaleness }) => void (run.maxStaleness = maxStaleness), {
     validator: (request) =>

@@ -1,6 +1,13 @@
 /** Groups of an rl run: dispatched as admission allows, settled as their rollouts report, dropped when they teach nothing. */
 import { condition, getExternalWorkflowHandle } from '@temporalio/workflow';
-import { admissible, dropReason, oldestOf, promptAt, staleGroups } from '../domain/rl/admission.ts';
+import {
+  admissible,
+  dropReason,
+  oldestOf,
+  outageWaitMs,
+  promptAt,
+  staleGroups,
+} from '../domain/rl/admission.ts';
 import { groupIds } from '../domain/rl/groupIds.ts';
 import type { GroupState, RolloutReport } from '../domain/rl/messages.ts';
 import type { GroupFate } from '../domain/rl/timeline.ts';
@@ -23,6 +30,12 @@ export async function produce(run: RlRun): Promise<void> {
     while (!isOver(run)) {
       await condition(() => isOver(run) || mayDispatch());
       if (isOver(run)) return;
+      const waitMs = outageWaitMs(loopState(run));
+      if (waitMs > 0) {
+        await condition(() => isOver(run) || outageWaitMs(loopState(run)) === 0, waitMs);
+        if (isOver(run)) return;
+        if (!mayDispatch()) continue;
+      }
       const places = Array.from(
         { length: admissible(loopState(run)) },
         (_, index) => run.counts.dispatched + index,
@@ -112,9 +125,20 @@ export function settle(run: RlRun, report: RolloutReport): void {
   run.groups.set(group.id, settled);
   if (settled.endedMs !== null) {
     const reason = dropReason(settled);
+    noteOutage(run, reason === 'infra' ? (outcome?.failure ?? 'its rollout was lost') : null);
     if (reason === null) count(run, { droppedInRow: 0 });
     else drop(run, settled, reason);
   }
+}
+
+/** Counts groups in a row that infrastructure ended, and tells of the last; null: one came through. */
+function noteOutage(run: RlRun, failure: string | null): void {
+  const before = run.counts.infraInRow ?? 0;
+  if (run.ending !== null || (failure === null && before === 0)) return;
+  const infraInRow = failure === null ? 0 : before + 1;
+  count(run, { infraInRow });
+  run.note =
+    failure === null ? '' : `infrastructure ended ${infraInRow} groups in a row, the last: ${failure}`;
 }
 
 /** A dropped group leaves its slot to the next prompt. */
@@ -125,7 +149,7 @@ function drop(run: RlRun, group: GroupState, fate: Exclude<GroupFate, 'trained'>
   count(run, {
     [name]: counts[name] + 1,
     droppedTokens: counts.droppedTokens + group.sampledTokens,
-    droppedInRow: counts.droppedInRow + 1,
+    droppedInRow: counts.droppedInRow + (fate === 'infra' ? 0 : 1),
   });
   noteGroup(run, group, fate);
 }

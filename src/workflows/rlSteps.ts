@@ -86,7 +86,7 @@ function endOf(run: RlRun): boolean {
     end(
       run,
       'stuck',
-      `no group of ${maxEmptyBatches} batches in a row taught anything: all episodes of each had the same reward, or failed`,
+      `no group of ${maxEmptyBatches} batches in a row taught anything: all episodes of each had the same reward, or were overlong`,
     );
   else if (mustGoOn(run)) end(run, 'continue', '');
   return run.ending !== null;

@@ -57,10 +57,11 @@ export async function rollout(input: RolloutInput): Promise<RolloutOutcome> {
   let outcome: RolloutOutcome | null = null;
   let cancelled: unknown;
   try {
-    outcome = await episodeOn(input.queuePrefix, 'grade').gradeRollout({
-      rollout: input,
-      ends: await endsOf(play),
-    });
+    const ends = await endsOf(play);
+    outcome = withFailure(
+      play,
+      await episodeOn(input.queuePrefix, 'grade').gradeRollout({ rollout: input, ends }),
+    );
   } catch (error) {
     // a bug is not an end: it fails the workflow task, which waits for the mended code
     if (!(error instanceof TemporalFailure)) throw error;
@@ -232,6 +233,16 @@ async function discard(play: Play): Promise<void> {
   );
 }
 
+/** Says why nothing came of it, where nothing did. */
+function withFailure({ note }: Play, outcome: RolloutOutcome): RolloutOutcome {
+  if (outcome.episodes.some(({ reward }) => reward !== null)) return outcome;
+  const silent = outcome.episodes.every(({ turns: played }) => played === 0);
+  const otherwise = silent
+    ? 'no answer came within the time of an episode: do the policy servers answer?'
+    : 'no verdict could be found';
+  return { ...outcome, failure: note === '' ? otherwise : note };
+}
+
 /** Infrastructure failed for longer than the retry policies allow: says nothing about the policy. */
 function infraOutcome(play: Play, error: TemporalFailure): RolloutOutcome {
   const { group, members } = play.input;
@@ -252,6 +263,7 @@ function infraOutcome(play: Play, error: TemporalFailure): RolloutOutcome {
     newestVersion: null,
     executed: 0,
     served: 0,
+    failure: play.note,
   };
 }
 

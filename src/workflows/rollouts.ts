@@ -22,6 +22,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import { cutText } from '../domain/failures.ts';
 import { workflowIds } from '../domain/ids.ts';
 import { QUERIES, WORKFLOWS, scopedWorkflowId, taskQueue } from '../domain/messages.ts';
 import type { RolloutInput } from '../domain/rl/messages.ts';
@@ -161,8 +162,12 @@ function settle(run: Run, outcome: RolloutOutcome | null): void {
     executed: counts.executed + (outcome?.executed ?? 0),
     served: counts.served + (outcome?.served ?? 0),
     sampledTokens: counts.sampledTokens + tokens,
+    ...failureOf(outcome?.failure ?? counts.failure),
   };
 }
+
+const failureOf = (failure: string | undefined): Pick<RolloutsCarried['counts'], 'failure'> =>
+  failure === undefined ? {} : { failure };
 
 /** Infrastructure that failed for good is in no rate, and is tried again when the run is started again. */
 function failed(run: Run, input: RolloutInput, error: unknown): void {
@@ -171,9 +176,10 @@ function failed(run: Run, input: RolloutInput, error: unknown): void {
     run.bug = error;
     return;
   }
-  log.warn('a rollout failed for good', { group: input.group, reason: rootCause(error) ?? error.message });
+  const failure = cutText(rootCause(error) ?? error.message, 500);
+  log.warn('a rollout failed for good', { group: input.group, reason: failure });
   const members = run.phase === 'play' ? input.members.length : 0;
-  run.counts = { ...run.counts, done: run.counts.done + 1, infra: run.counts.infra + members };
+  run.counts = { ...run.counts, done: run.counts.done + 1, infra: run.counts.infra + members, failure };
 }
 
 async function finish(run: Run): Promise<RolloutsSummary> {

@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { parseRlFile, rlOptionsOf } from '../../src/cli/rlFile.ts';
+import { stringify } from 'yaml';
+import { parseRlFile, presetAsFile, rlOptionsOf } from '../../src/cli/rlFile.ts';
 import { RL_PRESETS } from '../../src/domain/rl/presets.ts';
+import type { RlPresetName } from '../../src/domain/rl/presets.ts';
 
 const FILE = `name: first
 dataset: spring
@@ -30,6 +32,8 @@ describe('a training file', () => {
   });
 
   test.each([
+    ['options: { stop_window: 50 }', /train.yaml:6:25: "options.stop_window": .*20/],
+    ['options: { max_turns: 501 }', /"options.max_turns": .*500/],
     [
       'options: { goups_per_step: 8 }',
       'train.yaml:6:12: unknown key "goups_per_step"; did you mean "groups_per_step"?',
@@ -50,6 +54,17 @@ describe('a training file', () => {
     );
   });
 });
+
+test.each(Object.keys(RL_PRESETS) as RlPresetName[])(
+  'the preset %s is shown as a file that gives just it',
+  (name) => {
+    const shown = stringify(presetAsFile(name));
+    // from another preset, so that every number comes from what is shown
+    const other = name === 'tiny' ? 'paper' : 'tiny';
+    const file = parseRlFile(`${FILE}preset: ${other}\n${shown}`, 'train.yaml');
+    expect(rlOptionsOf(file)).toEqual(RL_PRESETS[name].options);
+  },
+);
 
 test("the paper's preset has its numbers, and says what it does not reproduce", () => {
   const { options, description } = RL_PRESETS.paper;

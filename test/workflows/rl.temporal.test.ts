@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { ApplicationFailure } from '@temporalio/common';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { pino } from 'pino';
@@ -7,13 +10,17 @@ import type { RlControlDeps } from '../../src/activities/rlControl.ts';
 import type { RlControlActivities } from '../../src/activities/rlTypes.ts';
 import { createEngines } from '../../bench/rl/engines.ts';
 import type { EnginePlan, RlEngines } from '../../bench/rl/engines.ts';
+import { cancelRl, rlStatus, startRl, stopRl, waitForRl } from '../../src/client/rl.ts';
+import type { RlStartRequest } from '../../src/client/rl.ts';
 import { FAILURE_TYPES } from '../../src/domain/failures.ts';
 import { workflowIds } from '../../src/domain/ids.ts';
 import { QUEUE_ROLES, scopedWorkflowId, taskQueue } from '../../src/domain/messages.ts';
 import type { RlInput, RlProgress, RlSummary } from '../../src/domain/rl/messages.ts';
 import type { RlOptions } from '../../src/domain/rl/options.ts';
 import { RL_PRESETS } from '../../src/domain/rl/presets.ts';
+import { createFsArtefactStore, createFsRecordStore } from '../../src/store/fs.ts';
 import { startWorkers } from '../../src/workers/main.ts';
+import { makeRow } from '../evaluation/rows.ts';
 import { eventually } from '../support/eventually.ts';
 import { createStubs, fakeRef } from '../support/stubs.ts';
 import { temporalEnvironment, uniquePrefix, workflowBundle } from '../support/temporal.ts';
@@ -271,6 +278,73 @@ describe('the rl workflow', () => {
       expect(await run.result()).toMatchObject({ state: 'done', step: 6 });
       expect(new Set(trainedIds(rl)).size).toBe(18);
     });
+  });
+
+  test('outlives an outage of the policy servers, says what it waits for, and goes on by itself', async () => {
+    let away = true;
+    const before = (activity: string): void => {
+      if (activity === 'sampleTurn' && away)
+        throw ApplicationFailure.nonRetryable('the server refuses the key', FAILURE_TYPES.authentication);
+    };
+    await withRl('rloutage', { before, filtered: 0 }, async (rl) => {
+      // with all that it drops counted against it, this run would be stuck after its first batch
+      const run = await rl.start({ steps: 2, maxEmptyBatches: 1 });
+      const told = async (): Promise<boolean> =>
+        /infrastructure ended [3-9] groups in a row, the last: .*refuses the key/.test(
+          (await run.progress()).note,
+        );
+      await eventually('the run says what it waits for', told, PATIENT);
+      away = false;
+      const { state, step, counts } = await run.result();
+      expect({ state, step }).toEqual({ state: 'done', step: 2 });
+      expect(counts.infra).toBeLessThan(20);
+      expect(counts.infraInRow).toBe(0);
+    });
+  });
+
+  test('is ended at once where its trainer is gone for good, and says what else a file asks for now', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'rf-rl-'));
+    const before = (activity: string): void => {
+      if (activity === 'openTraining')
+        throw ApplicationFailure.create({ message: 'nobody listens', type: FAILURE_TYPES.infra });
+    };
+    await withRl('rlgone', { before }, async (rl) => {
+      const context = {
+        client: env.client,
+        queuePrefix: rl.prefix,
+        store: createFsArtefactStore(join(dir, 'artefacts')),
+        records: createFsRecordStore(join(dir, 'records')),
+      };
+      const request: RlStartRequest = {
+        run: 'gone',
+        dataset: 'd.jsonl',
+        rows: [{ row: makeRow(), provenCanaries: null }],
+        heldOut: 0,
+        options: { ...RL_PRESETS.repoforge.options, steps: 2 },
+        servers: ['http://127.0.0.1:1'],
+        trainer: 'http://127.0.0.1:2',
+        model: '/model',
+        servedModel: 'policy',
+      };
+      expect(await startRl(context, request)).toMatchObject({
+        how: 'started',
+        otherwise: false,
+        withoutCanaries: 1,
+      });
+      expect(await startRl(context, request)).toMatchObject({ how: 'attached', otherwise: false });
+      const corrected = { ...request, trainer: 'http://127.0.0.1:3' };
+      expect(await startRl(context, corrected)).toMatchObject({ how: 'attached', otherwise: true });
+      const heldUp = async (): Promise<boolean> =>
+        ((await rlStatus(context, 'gone'))?.heldUpBy ?? []).some((what) => what.includes('nobody listens'));
+      await eventually('status says what the run waits for', heldUp, PATIENT);
+      await stopRl(context, 'gone'); // waits for a step that never comes
+      expect((await rlStatus(context, 'gone'))?.status).toBe('RUNNING');
+      await cancelRl(context, 'gone');
+      await expect(waitForRl(context, 'gone')).rejects.toThrow(/cancel/i);
+      expect(await startRl(context, corrected)).toMatchObject({ how: 'resumed', otherwise: false });
+      await cancelRl(context, 'gone');
+    });
+    await rm(dir, { recursive: true });
   });
 
   test('finds rollouts that were terminated, and goes on without their groups', async () => {

@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { stringify } from 'yaml';
 import {
+  cancelRl,
   pauseRl,
   resizeRl,
   resumeRl,
@@ -14,14 +16,15 @@ import {
 import type { RlContext, RlStartRequest, StartedRl } from '../../client/rl.ts';
 import type { RlProgress, RlSummary } from '../../domain/rl/messages.ts';
 import { RL_PRESETS } from '../../domain/rl/presets.ts';
+import type { RlPresetName } from '../../domain/rl/presets.ts';
 import { STATUS_ENTRIES, rlStatusText } from '../../report/rlStatus.ts';
 import { readRlLog } from '../../report/rlLog.ts';
 import type { Session } from '../../setup/session.ts';
 import { withSession, type GlobalOptions } from '../context.ts';
 import { follow } from '../follow.ts';
-import { createOutput, EXIT, table, UsageError, type Output } from '../output.ts';
+import { createOutput, EXIT, UsageError, type Output } from '../output.ts';
 import { createProgressView } from '../progress.ts';
-import { parseRlFile, rlOptionsOf } from '../rlFile.ts';
+import { parseRlFile, presetAsFile, rlOptionsOf } from '../rlFile.ts';
 import type { RlFile } from '../rlFile.ts';
 import { readRows } from '../rows.ts';
 import { withWorkers } from '../signals.ts';
@@ -54,7 +57,19 @@ export function addRlCommands(root: Command): void {
   ): void => addVerb(rl, { name, description, done }, RUN, (session, run) => act(contextOf(session), run));
   verb('pause', 'dispatch no new group and take no new step', 'paused', pauseRl);
   verb('resume', 'go on after a pause', 'resumed', resumeRl);
-  verb('stop', 'end after the step under way; `rl run` takes it up again', 'stopping', stopRl);
+  rl.command('stop')
+    .description('end after the step under way; `rl run` takes it up again')
+    .argument('<name>')
+    .option(
+      '--now',
+      'end at once, also where a trainer or server is gone for good; the step under way is taken anew',
+    )
+    .action(async (name: string, { now }: { readonly now?: true }, command: Command) => {
+      await inSession(command, RUN.name, async (session, output) => {
+        await (now === true ? cancelRl : stopRl)(contextOf(session), name);
+        output.result({ name, done: 'stopping' }, `${name}: stopping.`);
+      });
+    });
   rl.command('resize')
     .description('change how many groups are in flight')
     .argument('<name>')
@@ -76,11 +91,18 @@ export function addRlCommands(root: Command): void {
       });
     });
   rl.command('presets')
-    .description('the settings that a file can begin with')
+    .description('the settings that a file can begin with, each with every option that it can change')
     .action((_options: object, command: Command) => {
       const output = createOutput({ json: command.optsWithGlobals<GlobalOptions>().json === true });
-      const rows = Object.entries(RL_PRESETS).map(([name, preset]) => [name, preset.description]);
-      output.result(RL_PRESETS, table(rows));
+      const names = Object.keys(RL_PRESETS) as RlPresetName[];
+      const presets = names.map(
+        (name) => [name, { description: RL_PRESETS[name].description, ...presetAsFile(name) }] as const,
+      );
+      const texts = presets.map(
+        ([name, { description, agent, options }]) =>
+          `# ${description}\npreset: ${name}\n${stringify({ agent, options }).trimEnd()}`,
+      );
+      output.result(Object.fromEntries(presets), texts.join('\n\n'));
     });
 }
 
@@ -154,19 +176,41 @@ export async function playRl(
     what: 'training run',
     output,
     view: createProgressView(rlLine),
-    status: () => rlStatus(context, request.run),
+    status: async () => {
+      const known = await rlStatus(context, request.run);
+      return known && { progress: known.progress && withCause(known.progress, known.heldUpBy) };
+    },
     wait: (signal) => waitForRl(context, request.run, signal),
     workersEnded: workers.ended,
   });
 }
 
-function startedLine({ run: name, how, prompts, heldOut, leftOut }: StartedRl): string {
+/** What is tried again and again is told where the run itself has nothing to say. */
+const withCause = (progress: RlProgress, [cause]: readonly string[]): RlProgress =>
+  progress.note === '' && cause !== undefined ? { ...progress, note: `held up by ${cause}` } : progress;
+
+function startedLine({
+  run: name,
+  how,
+  prompts,
+  heldOut,
+  leftOut,
+  otherwise,
+  withoutCanaries,
+}: StartedRl): string {
   const held = heldOut === 0 ? '' : `, ${heldOut} held out`;
   const out =
     leftOut.length === 0
       ? ''
       : ` ${leftOut.length} instances give no task, e.g. ${leftOut[0]?.instanceId}: ${leftOut[0]?.why}.`;
-  return `Training run "${name}" on ${prompts} instances${held} ${how}.${out}`;
+  const bare =
+    withoutCanaries === 0
+      ? ''
+      : ` ${withoutCanaries} of them come without canaries (the evidence beside the dataset is not here): their rewards can be forged more easily.`;
+  const other = otherwise
+    ? ` It runs with other instances, addresses or numbers than the file names now: to use those, \`repoforge rl stop ${name} --now\` and start it again.`
+    : '';
+  return `Training run "${name}" on ${prompts} instances${held} ${how}.${out}${bare}${other}`;
 }
 
 function rlLine(progress: RlProgress): string {
@@ -200,7 +244,9 @@ async function start(path: string, _options: object, command: Command): Promise<
 const WATCH_MS = 2_000;
 
 async function status(name: string, _options: object, command: Command): Promise<void> {
-  const { watch } = command.optsWithGlobals<GlobalOptions & { readonly watch?: boolean }>();
+  const { watch, json } = command.optsWithGlobals<GlobalOptions & { readonly watch?: boolean }>();
+  if (watch === true && json === true)
+    throw new UsageError('--watch shows a run again and again; --json prints it once: choose one of them.');
   await inSession(command, RUN.name, async (session, output) => {
     for (;;) {
       const known = await rlStatus(contextOf(session), name);

@@ -10,13 +10,14 @@ import {
 } from '../../client/rollouts.ts';
 import type { AgentName } from '../../domain/rl/options.ts';
 import type { RolloutsSummary } from '../../domain/rl/rollouts.ts';
+import { reach } from '../../policy/reach.ts';
 import { formatDuration } from '../../report/html.ts';
 import type { Session } from '../../setup/session.ts';
 import { openState } from '../../setup/state.ts';
 import { createFsArtefactStore } from '../../store/fs.ts';
 import { settingsFrom, withSession, type GlobalOptions } from '../context.ts';
 import { follow } from '../follow.ts';
-import { createOutput, table, UsageError, type Output } from '../output.ts';
+import { createOutput, EXIT, table, UsageError, type Output } from '../output.ts';
 import { createProgressView, rolloutsLine } from '../progress.ts';
 import { readRows, type Rows } from '../rows.ts';
 import { withWorkers } from '../signals.ts';
@@ -92,6 +93,7 @@ async function run(_options: object, command: Command): Promise<void> {
   const store = createFsArtefactStore((await openState(settings.stateDir)).paths.artefacts);
   const rows = await readRows({ stateDir: settings.stateDir, store }, options.dataset, options.instances);
   const request = requestOf(options, rows, settings.openaiBaseUrl);
+  await requireServers(request, settings.openaiApiKey?.reveal(), output);
   await withSession(
     options,
     output,
@@ -99,9 +101,25 @@ async function run(_options: object, command: Command): Promise<void> {
       const { started, summary } = await playRollouts(session, request, output);
       const result = resultOf(session, request, started, summary, performance.now() - startedMs);
       output.result(result, resultText(result));
+      if (result.episodes > 0 && result.infra === result.episodes) process.exitCode = EXIT.failed;
     },
     { docker: true },
   );
+}
+
+/** A server that does not answer is found now, not when an episode's time is over. */
+async function requireServers(
+  { servers, model, selectModel }: RolloutsRequest,
+  apiKey: string | undefined,
+  output: Output,
+): Promise<void> {
+  for (const server of servers) {
+    const { problem, models } = await reach(server, apiKey);
+    if (problem !== null) throw new UsageError(`${problem} Name the server of the model with --base-url.`);
+    for (const name of [model, ...(selectModel === undefined ? [] : [selectModel])])
+      if (models !== null && !models.includes(name))
+        output.say(`${server} does not list the model "${name}"; it lists ${models.slice(0, 5).join(', ')}.`);
+  }
 }
 
 const WHOLE = ['attempts', 'jobs', 'turns', 'tokens', 'answerTokens'] as const;
@@ -194,6 +212,8 @@ interface RolloutRunResult {
   readonly resolved: number;
   /** Episodes that infrastructure ended: in no rate. */
   readonly infra: number;
+  /** Why the last of those ended. */
+  readonly failure: string | null;
   readonly executed: number;
   readonly served: number;
   readonly sampled_tokens: number;
@@ -226,6 +246,7 @@ function resultOf(
     episodes: counts.episodes,
     resolved: counts.resolved,
     infra: counts.infra,
+    failure: counts.failure ?? null,
     executed: counts.executed,
     served: counts.served,
     sampled_tokens: counts.sampledTokens,
@@ -245,6 +266,9 @@ function resultText(result: RolloutRunResult): string {
   const { chosen, infra } = result;
   const graded = result.episodes - infra;
   return [
+    ...(result.failure === null
+      ? []
+      : [`The last failure of infrastructure: ${result.failure}. The same command plays these again.`]),
     `${result.run_id}: ${result.resolved}/${graded} episodes resolved (${result.executed} executed, ${result.served} served${infra === 0 ? '' : `; ${infra} not graded: infrastructure failed`}), ${result.sampled_tokens} tokens in ${formatDuration(result.wall_ms)}`,
     table(
       [

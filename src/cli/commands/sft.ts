@@ -111,6 +111,12 @@ async function run(_options: object, command: Command): Promise<void> {
   assertWhole('--batch', batchSize);
   if (options.loraRank !== undefined) assertWhole('--lora-rank', options.loraRank);
   if (!(learningRate > 0)) throw new UsageError('--learning-rate needs a number above 0.');
+  if (!(Number.isInteger(seed) && seed >= 0))
+    throw new UsageError('--seed needs a whole number of at least 0.');
+  if (options.trainer !== undefined && !/^https?:\/\/[^/]/.test(options.trainer))
+    throw new UsageError('--trainer needs an address such as http://127.0.0.1:8790.');
+  for (const file of options.file)
+    if (!(await isThere(file))) throw new UsageError(`There is no file ${file}.`);
   if (await isThere(options.out))
     throw new UsageError(`${options.out} is there already: name another directory.`);
   const examples = await readExamples(options.file);
@@ -189,6 +195,7 @@ async function serve(_options: object, command: Command): Promise<void> {
   const options = command.optsWithGlobals<ServeOptions>();
   const output = createOutput({ json: options.json === true });
   assertWhole('--port', options.port);
+  if (options.port > 65_535) throw new UsageError('--port needs a number of at most 65535.');
   if (options.threads !== undefined) assertWhole('--threads', options.threads);
   const { dir, host, port, device, threads } = options;
   const trainer = await openTrainer(options, output, {

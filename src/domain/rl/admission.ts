@@ -19,7 +19,7 @@ export interface LoopState {
   /** Newest version that servers answer with. */
   readonly deployed: number;
   readonly groups: readonly GroupState[];
-  readonly counts: Pick<RlCounts, 'trained' | 'droppedInRow'>;
+  readonly counts: Pick<RlCounts, 'trained' | 'droppedInRow' | 'infraInRow'>;
 }
 
 const isRunning = (group: GroupState): boolean => group.endedMs === null;
@@ -76,6 +76,24 @@ function fitsLater({ options, step, maxStaleness }: LoopState, left: readonly Gr
 /** Whether so many groups in a row had nothing to teach that going on is a waste. */
 export const isStuck = ({ options, counts }: LoopState): boolean =>
   counts.droppedInRow >= options.maxEmptyBatches * options.groupsPerStep;
+
+const FIRST_WAIT_MS = 5_000;
+const LONGEST_WAIT_MS = 10 * 60_000;
+
+/**
+ * How long to wait before groups are dispatched again: 0, or where infrastructure ended whole batches in a row twice as long
+ * after each. It never ends the run, which goes on by itself when servers are back.
+ */
+export function outageWaitMs({
+  options,
+  counts,
+}: {
+  readonly options: Pick<RlOptions, 'groupsPerStep'>;
+  readonly counts: Pick<RlCounts, 'infraInRow'>;
+}): number {
+  const batches = Math.floor((counts.infraInRow ?? 0) / options.groupsPerStep);
+  return batches === 0 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(batches - 1, 20));
+}
 
 /** The prompt of a place in the order of dispatch: every prompt once in each pass, in an order of its own. */
 export function promptAt(seed: number, place: number, prompts: number): number {

@@ -125,8 +125,10 @@ export interface RlCounts {
   /** Verdicts. */
   readonly executed: number;
   readonly served: number;
-  /** Groups in a row that were dropped, since the last one that was kept. */
+  /** Groups in a row that had nothing to teach, since the last one that was kept; an outage teaches nothing about that. */
   readonly droppedInRow: number;
+  /** Groups in a row that infrastructure ended; absent: none. */
+  readonly infraInRow?: number;
 }
 
 export const NO_RL_COUNTS: RlCounts = {
@@ -252,15 +254,47 @@ export function stalenessProblem(
 /** Steps that a run's workflow keeps for its stop rule and its display. */
 export const RECENT_STEPS = 20;
 
+/** Rollouts of one kind in flight: Temporal refuses a workflow more than 2,000 children under way. */
+const MAX_ROLLOUTS = 1_000;
+/** Each is a dozen events of an episode's history, which may hold 51,200. */
+export const MAX_TURNS = 500;
+
+/** Why a run cannot have this many groups in flight, or undefined. */
+export function rlWidthProblem(
+  { agent, groupSize }: Pick<RlOptions, 'agent' | 'groupSize'>,
+  width: number,
+): string | undefined {
+  const rollouts = agent === 'selector' ? width : width * groupSize; // a selector's group is one rollout
+  return (
+    widthProblem(width) ??
+    (rollouts <= MAX_ROLLOUTS
+      ? undefined
+      : `A width of ${width} groups of ${groupSize} is ${rollouts} episodes at once; at most ${MAX_ROLLOUTS}.`)
+  );
+}
+
+/** Why episodes cannot have this budget, or undefined. */
+export const budgetProblem = ({ maxTurns }: EpisodeBudget): string | undefined =>
+  isWholeNumber(maxTurns, 1, MAX_TURNS)
+    ? undefined
+    : `An episode has from 1 to ${MAX_TURNS} turns, not ${JSON.stringify(maxTurns)}.`;
+
 /** Why a training run cannot start with this input, or undefined. */
-export function rlProblem({ run, promptCount, options }: RlInput): string | undefined {
+export function rlProblem({ run, promptCount, heldOutCount, options }: RlInput): string | undefined {
   const whole = (name: keyof RlOptions, from: number, to: number): string | undefined =>
     isWholeNumber(options[name], from, to)
       ? undefined
       : `${name} must be a whole number from ${from} to ${to}, not ${JSON.stringify(options[name])}.`;
   return (
     nameProblem(run) ??
-    (promptCount > 0 ? undefined : 'There is no instance to train on.') ??
+    (promptCount > 0
+      ? undefined
+      : heldOutCount > 0
+        ? `All ${heldOutCount} instances are held out: there is none to train on.`
+        : 'There is no instance to train on.') ??
+    (heldOutCount <= MAX_ROLLOUTS
+      ? undefined
+      : `${heldOutCount} instances are held out; at most ${MAX_ROLLOUTS}, which are played at once.`) ??
     whole('steps', 1, 1_000_000) ??
     whole('groupsPerStep', 1, 1_024) ??
     whole('groupSize', 2, 1_024) ??
@@ -268,7 +302,8 @@ export function rlProblem({ run, promptCount, options }: RlInput): string | unde
     whole('stepsPerRun', 1, 1_000) ??
     whole('maxEmptyBatches', 1, 1_000) ??
     whole('stopWindow', 1, RECENT_STEPS) ??
-    widthProblem(options.width) ??
+    rlWidthProblem(options, options.width) ??
+    budgetProblem(options.budget) ??
     stalenessProblem(options, options.maxStaleness) ??
     (options.temperature > 0 ? undefined : `temperature must be above 0, not ${options.temperature}.`) ??
     (options.learningRate > 0 ? undefined : `learningRate must be above 0, not ${options.learningRate}.`)

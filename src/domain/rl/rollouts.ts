@@ -60,6 +60,8 @@ export interface RolloutsCounts {
   readonly executed: number;
   readonly served: number;
   readonly sampledTokens: number;
+  /** Why infrastructure ended the last episode that it ended; absent: it ended none. */
+  readonly failure?: string;
 }
 
 export interface RolloutsCarried {

@@ -104,6 +104,8 @@ export interface RolloutOutcome {
   /** Verdicts found by containers and from the store. */
   readonly executed: number;
   readonly served: number;
+  /** Why infrastructure ended all of its episodes, where it did. */
+  readonly failure?: string;
 }
 
 /** Everything of a rollout, as an artefact: the sample builder, the reports and `sft export` read it. */

@@ -20,6 +20,10 @@ describe('a training run', () => {
   });
   test.each([
     [input({}, { promptCount: 0 }), /no instance/],
+    [input({}, { promptCount: 0, heldOutCount: 5 }), /All 5 instances are held out/],
+    [input({}, { heldOutCount: 1_001 }), /1001 instances are held out; at most 1000/],
+    [input({ agent: 'coder', groupSize: 8, width: 126 }), /126 groups of 8 is 1008 episodes at once/],
+    [input({ budget: { ...RL_PRESETS.tiny.options.budget, maxTurns: 501 } }), /from 1 to 500 turns/],
     [input({}, { run: 'a/b' }), /not a valid name/],
     [input({ groupSize: 1 }), /groupSize must be a whole number from 2/],
     [input({ width: 0 }), /width/],
@@ -30,6 +34,10 @@ describe('a training run', () => {
   ])('cannot start with what makes no sense (%#)', (one, message) => {
     expect(rlProblem(one)).toMatch(message);
   });
+});
+
+test('a group of the selector is one rollout, however many answers it samples', () => {
+  expect(rlProblem(input({ agent: 'selector', groupSize: 64, width: 500 }))).toBeUndefined();
 });
 
 test('a bound above 0 is refused later, too, where all parameters are trained and versions are pinned', () => {
