@@ -50,6 +50,8 @@ export interface EngineLog {
   readonly trained: Map<number, readonly string[]>;
   /** Turns of each dispatched group, and of each trained one. */
   readonly lengths: Map<string, number>;
+  /** Between two activities of one episode, each a turn's answer or act: what Temporal takes, in milliseconds. */
+  readonly gaps: number[];
   turns: number;
   running: number;
   mostRunning: number;
@@ -69,6 +71,7 @@ export function createEngines(plan: EnginePlan) {
     requests: [],
     trained: new Map(),
     lengths: new Map(),
+    gaps: [],
     turns: 0,
     running: 0,
     mostRunning: 0,
@@ -131,6 +134,15 @@ export function createEngines(plan: EnginePlan) {
       served: 0,
     };
   };
+  const endedMs = new Map<string, number>();
+  /** Plays an activity of an episode's turn, and notes how long ago the one before it ended. */
+  const inTurn = async (rollout: RolloutInput, work: () => Promise<void>): Promise<void> => {
+    const episodeId = `${rollout.group}/${rollout.members[0] ?? 0}`;
+    const before = endedMs.get(episodeId);
+    if (before !== undefined) log.gaps.push(Date.now() - before);
+    await work();
+    endedMs.set(episodeId, Date.now());
+  };
   const batches = new Map<number, readonly GroupState[]>();
   const llm: RolloutLlmActivities = {
     async sampleTurn({ rollout, turn }) {
@@ -140,7 +152,7 @@ export function createEngines(plan: EnginePlan) {
         await Promise.all(rollout.members.map(async (member) => episode(rollout, member)));
         return { next: 'end', end: 'finished', action: 'episodes', sampledTokens: rollout.members.length };
       }
-      await answer();
+      await inTurn(rollout, answer);
       const last = turn + 1 >= turnsOf(rollout, rollout.members[0] ?? 0);
       return { next: last ? 'end' : 'act', end: last ? 'finished' : null, action: 'bash', sampledTokens: 1 };
     },
@@ -159,7 +171,7 @@ export function createEngines(plan: EnginePlan) {
   const host: RolloutHostActivities = {
     async actOnTurn({ rollout, turn }) {
       count('actOnTurn');
-      await tool(rollout, rollout.members[0] ?? 0, turn);
+      await inTurn(rollout, () => tool(rollout, rollout.members[0] ?? 0, turn));
       return { end: null, told: '' };
     },
     async closeEpisode() {

@@ -1,4 +1,4 @@
-import { hostname } from 'node:os';
+import { hostname, totalmem } from 'node:os';
 import type { WorkerOptions } from '@temporalio/worker';
 import { taskQueue } from '../domain/messages.ts';
 import type { QueueRole } from '../domain/messages.ts';
@@ -22,8 +22,20 @@ const MINING_SLOTS = 4;
 const LLM_SLOTS = 32;
 /** One run trains one step at a time, while a version is loaded and another retired. */
 const TRAINER_SLOTS = 8;
-/** One workflow of ours holds 1-3 MB in memory; a laptop keeps a full window of 500 out of it and replays. */
-const MAX_CACHED_WORKFLOWS = 300;
+/** One workflow of ours holds 1-3 MB in memory. */
+const WORKFLOW_BYTES = 3 * 2 ** 20;
+const CACHED_SHARE = 1 / 8;
+
+/**
+ * Workflows that are kept in memory. What goes on beside them is replayed at every task, which at 512 rollouts costs more
+ * than all else; a laptop of 8 GiB keeps a full window of 500 out of it all the same.
+ */
+export function cachedWorkflows(memoryBytes: number): number {
+  return Math.max(300, Math.min(800, Math.floor((memoryBytes * CACHED_SHARE) / WORKFLOW_BYTES)));
+}
+
+/** Of this machine, or of the container that we are in. */
+const memoryBytes = (): number => Math.min(totalmem(), process.constrainedMemory() || Infinity);
 
 export interface WorkerSizing {
   /** Containers at once on this host: fixed, since a worker's own CPU and memory do not see what containers use. */
@@ -67,7 +79,7 @@ export function workerOptions(role: QueueRole, place: WorkerPlace): OurOptions {
     maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
     defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
     maxConcurrentActivityTaskExecutions: activitySlots(role, place.sizing),
-    ...(role === 'control' ? { maxCachedWorkflows: MAX_CACHED_WORKFLOWS } : {}),
+    ...(role === 'control' ? { maxCachedWorkflows: cachedWorkflows(memoryBytes()) } : {}),
     // an eagerly dispatched task never passes the server's rate limit
     maxEagerActivityReservationsPerWorkflowTask: role === 'control' ? 3 : 0,
     ...(rate === null ? {} : { maxTaskQueueActivitiesPerSecond: rate }),

@@ -1,6 +1,11 @@
 import { expect, test } from 'vitest';
 import { QUEUE_ROLES } from '../../src/domain/messages.ts';
-import { SHUTDOWN_FORCE_MS, SHUTDOWN_GRACE_MS, workerOptions } from '../../src/workers/options.ts';
+import {
+  cachedWorkflows,
+  SHUTDOWN_FORCE_MS,
+  SHUTDOWN_GRACE_MS,
+  workerOptions,
+} from '../../src/workers/options.ts';
 import type { WorkerPlace } from '../../src/workers/options.ts';
 
 const place: WorkerPlace = {
@@ -34,4 +39,9 @@ test('Containers at once are the host’s fixed slots, and a rate-limited queue 
 test('Two installations on one server never share a queue', () => {
   const theirs = workerOptions('sandbox', { ...place, queuePrefix: 'team-b' });
   expect(theirs.taskQueue).toBe('team-b-sandbox-v1');
+});
+
+test('as many workflows are kept in memory as an eighth of it holds, within bounds', () => {
+  const GIB = 2 ** 30;
+  expect([4, 8, 12, 24, 256].map((gib) => cachedWorkflows(gib * GIB))).toEqual([300, 341, 512, 800, 800]);
 });
