@@ -239,6 +239,7 @@ async function play(
     await handle.result();
     return took;
   } finally {
+    engines.stop(); // answers and acts that nobody waits for any more
     await workers.stop();
   }
 }
@@ -261,7 +262,7 @@ const WIDE_PLAN: EnginePlan = {
   // turns of a large model: two cores of a Temporal server take some six turns a second, and 512 rollouts at once ask for five
   answerMs: 70_000,
   toolMs: 20_000,
-  turns: { min: 2, max: 4 },
+  turns: { min: 3, max: 5 }, // none ends before the last has started
   trainMs: 1_000,
 };
 
