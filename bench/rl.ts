@@ -262,14 +262,16 @@ const WIDE_PLAN: EnginePlan = {
   // turns of a large model: two cores of a Temporal server take some six turns a second, and 512 rollouts at once ask for five
   answerMs: 70_000,
   toolMs: 20_000,
-  turns: { min: 3, max: 5 }, // none ends before the last has started
+  turns: { min: 2, max: 3 },
   trainMs: 1_000,
 };
 
 /** Each episode a workflow of its own, each turn two activities, 512 at once: what Temporal itself costs. */
 async function measureWide(place: Place): Promise<Wide> {
   const engines = createEngines(WIDE_PLAN);
-  const took = await play(place, 'wide', engines, { ...WIDE, agent: 'coder', steps: 40, until: WIDE_STEPS });
+  const { budget } = RL_PRESETS.repoforge.options; // the tiny preset's has one turn
+  const options = { ...WIDE, agent: 'coder', budget, steps: 40, until: WIDE_STEPS } as const;
+  const took = await play(place, 'wide', engines, options);
   const { log } = engines;
   const gaps = log.gaps.toSorted((a, b) => a - b);
   const quantile = (share: number): number => gaps[Math.floor(share * gaps.length)] ?? Number.NaN;
