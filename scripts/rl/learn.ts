@@ -17,29 +17,24 @@ import type { Instances, WarmModel } from './world.ts';
 /** What the learning runs have in common: twelve groups of 32 answers each, two passes. */
 const FULL: RlOptions = { ...RL_PRESETS.tiny.options, stopAtReward: 0.8, stopWindow: 10 };
 
+/** Adapters under names of their own, which load beside those in use: S = 1. */
+const LORA: RlOptions = {
+  ...FULL,
+  lora: { rank: 8, alpha: 16 },
+  learningRate: 2e-3,
+  maxStaleness: 1,
+  width: 24,
+};
+
 export const VARIANTS = {
   /** All parameters, drawn order of candidates: learned from content. */
   full: FULL,
   /** The same with its rewards permuted inside each batch: must not learn. */
   control: { ...FULL, permuteRewards: true, stopAtReward: null, steps: 60 },
-  /** Adapters under names of their own, S = 1, one order for each instance: memorised by position. */
-  lora_fixed: {
-    ...FULL,
-    lora: { rank: 8, alpha: 16 },
-    learningRate: 2e-3,
-    maxStaleness: 1,
-    width: 24,
-    candidateOrder: 'fixed',
-    loss: { ...FULL.loss, entropyCoefficient: 0 },
-  },
-  /** The same on drawn orders: its figure, as it is. */
-  lora_shuffled: {
-    ...FULL,
-    lora: { rank: 8, alpha: 16 },
-    learningRate: 2e-3,
-    maxStaleness: 1,
-    width: 24,
-  },
+  /** One order for each instance: memorised by position. */
+  lora_fixed: { ...LORA, candidateOrder: 'fixed', loss: { ...LORA.loss, entropyCoefficient: 0 } },
+  /** Drawn orders: its figure, as it is. */
+  lora_shuffled: LORA,
 } as const satisfies Readonly<Record<string, RlOptions>>;
 export type Variant = keyof typeof VARIANTS;
 
@@ -117,6 +112,7 @@ export async function learn(
     staleness_max: Math.max(0, ...log.entries.map(({ step }) => step.staleness.max)),
     // at S = 0 each batch is a probe of its own
     parity_max: Math.max(
+      0,
       ...log.entries.map(({ timeline }) => timeline.parityMax ?? 0),
       ...(options.maxStaleness === 0 ? mismatches(log) : []),
     ),

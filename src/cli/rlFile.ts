@@ -1,20 +1,21 @@
 import { z } from 'zod';
 import { nameProblem } from '../domain/ids.ts';
-import { MAX_TURNS, RECENT_STEPS } from '../domain/rl/messages.ts';
+import { MAX_TURNS, RL_BOUNDS } from '../domain/rl/messages.ts';
 import { RL_PRESETS } from '../domain/rl/presets.ts';
 import type { RlPresetName } from '../domain/rl/presets.ts';
 import type { RlOptions } from '../domain/rl/options.ts';
+import { address } from './address.ts';
 import { parseYamlFile, unknownKey } from './yamlFile.ts';
 
 const count = z.int().positive();
 const share = z.number().min(0).max(1);
-const address = z.url({ protocol: /^https?$/, error: 'expected an address such as http://127.0.0.1:8000' });
+const within = (name: keyof typeof RL_BOUNDS) => z.int().min(RL_BOUNDS[name][0]).max(RL_BOUNDS[name][1]);
 
 /** Numbers of a run; what is left out is the preset's. */
 const OPTIONS = {
-  steps: count.max(1_000_000),
-  groups_per_step: count.max(1_024),
-  group_size: z.int().min(2).max(1_024),
+  steps: within('steps'),
+  groups_per_step: within('groupsPerStep'),
+  group_size: within('groupSize'),
   /** Groups in flight at once. */
   width: count.max(500),
   max_staleness: z.int().min(0).max(32),
@@ -27,7 +28,7 @@ const OPTIONS = {
   max_wall_seconds: z.number().positive(),
   normalise_advantages: z.boolean(),
   filter_overlong: z.boolean(),
-  epochs: count.max(16),
+  epochs: within('epochs'),
   learning_rate: z.number().positive(),
   clip_low: share,
   clip_high: z.number().nonnegative(),
@@ -39,9 +40,9 @@ const OPTIONS = {
   samples_per_part: count,
   evaluate_every: count.nullable(),
   stop_at_reward: share.nullable(),
-  stop_window: count.max(RECENT_STEPS),
-  max_empty_batches: count.max(1_000),
-  steps_per_run: count.max(1_000),
+  stop_window: within('stopWindow'),
+  max_empty_batches: within('maxEmptyBatches'),
+  steps_per_run: within('stepsPerRun'),
   seed: z.int().nonnegative(),
   candidate_order: z.enum(['shuffled', 'fixed']),
   permute_rewards: z.boolean(),

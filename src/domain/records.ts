@@ -31,8 +31,8 @@ export const recordNames = {
   rlRun: (run: string): string => `rl/${run}/run`,
   /** One for each start of a run. */
   rlStart: (run: string, epoch: number): string => `rl/${run}/starts/${String(epoch).padStart(4, '0')}`,
-  /** What the trainer says of the probe under a version. */
   rlStarts: (run: string): string => `rl/${run}/starts`,
+  /** What the trainer says of the probe under a version. */
   rlProbe: (run: string, version: number): string => `rl/${run}/probes/${String(version).padStart(6, '0')}`,
   /** Which manifest a run of rollouts stands for. */
   rollouts: (run: string): string => `rollouts/${run}/manifest`,

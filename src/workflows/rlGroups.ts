@@ -26,13 +26,13 @@ const PATIENCE = 5;
 /** Dispatches groups for as long as the run lives; ends when nothing may be dispatched any more. */
 export async function produce(run: RlRun): Promise<void> {
   const mayDispatch = (): boolean => !run.paused && admissible(loopState(run)) > 0;
+  const waitMs = (): number => outageWaitMs(run.counts.infraInRow ?? 0, run.input.options.groupsPerStep);
   try {
     while (!isOver(run)) {
       await condition(() => isOver(run) || mayDispatch());
       if (isOver(run)) return;
-      const waitMs = outageWaitMs(loopState(run));
-      if (waitMs > 0) {
-        await condition(() => isOver(run) || outageWaitMs(loopState(run)) === 0, waitMs);
+      if (waitMs() > 0) {
+        await condition(() => isOver(run) || waitMs() === 0, waitMs());
         if (isOver(run)) return;
         if (!mayDispatch()) continue;
       }
@@ -125,11 +125,16 @@ export function settle(run: RlRun, report: RolloutReport): void {
   run.groups.set(group.id, settled);
   if (settled.endedMs !== null) {
     const reason = dropReason(settled);
-    noteOutage(run, reason === 'infra' ? (outcome?.failure ?? 'its rollout was lost') : null);
+    noteOutage(run, reason === 'infra' ? failureOf(outcome) : null);
     if (reason === null) count(run, { droppedInRow: 0 });
     else drop(run, settled, reason);
   }
 }
+
+const failureOf = (outcome: RolloutReport['outcome']): string =>
+  outcome === null
+    ? 'its rollout was lost'
+    : (outcome.failure ?? 'fewer than two of its episodes were graded');
 
 /** Counts groups in a row that infrastructure ended, and tells of the last; null: one came through. */
 function noteOutage(run: RlRun, failure: string | null): void {

@@ -20,6 +20,7 @@ import type { RlPresetName } from '../../domain/rl/presets.ts';
 import { STATUS_ENTRIES, rlStatusText } from '../../report/rlStatus.ts';
 import { readRlLog } from '../../report/rlLog.ts';
 import type { Session } from '../../setup/session.ts';
+import type { RunningWorkers } from '../../workers/main.ts';
 import { withSession, type GlobalOptions } from '../context.ts';
 import { follow } from '../follow.ts';
 import { createOutput, EXIT, UsageError, type Output } from '../output.ts';
@@ -28,7 +29,6 @@ import { parseRlFile, presetAsFile, rlOptionsOf } from '../rlFile.ts';
 import type { RlFile } from '../rlFile.ts';
 import { readRows } from '../rows.ts';
 import { withWorkers } from '../signals.ts';
-import type { RunningWorkers } from '../../workers/main.ts';
 import { addVerb, inSession } from '../steering.ts';
 
 const RUN = { name: 'training run', argument: '<name>' };

@@ -8,13 +8,15 @@ import {
   type RolloutsRequest,
   type StartedRollouts,
 } from '../../client/rollouts.ts';
+import { recordNames } from '../../domain/records.ts';
 import type { AgentName } from '../../domain/rl/options.ts';
 import type { RolloutsSummary } from '../../domain/rl/rollouts.ts';
-import { reach } from '../../policy/reach.ts';
+import { listedModels } from '../../policy/listed.ts';
 import { formatDuration } from '../../report/html.ts';
 import type { Session } from '../../setup/session.ts';
 import { openState } from '../../setup/state.ts';
-import { createFsArtefactStore } from '../../store/fs.ts';
+import { createFsArtefactStore, createFsRecordStore } from '../../store/fs.ts';
+import { assertAddress } from '../address.ts';
 import { settingsFrom, withSession, type GlobalOptions } from '../context.ts';
 import { follow } from '../follow.ts';
 import { createOutput, EXIT, table, UsageError, type Output } from '../output.ts';
@@ -90,10 +92,12 @@ async function run(_options: object, command: Command): Promise<void> {
   const startedMs = performance.now();
   const settings = settingsFrom(options);
   // all that the caller can get wrong is found before anything is started
-  const store = createFsArtefactStore((await openState(settings.stateDir)).paths.artefacts);
+  const { paths } = await openState(settings.stateDir);
+  const store = createFsArtefactStore(paths.artefacts);
   const rows = await readRows({ stateDir: settings.stateDir, store }, options.dataset, options.instances);
   const request = requestOf(options, rows, settings.openaiBaseUrl);
-  await requireServers(request, settings.openaiApiKey?.reveal(), output);
+  const known = await createFsRecordStore(paths.records).writtenAtMs(recordNames.rollouts(request.run));
+  await askServers(request, { apiKey: settings.openaiApiKey?.reveal(), isKnown: known !== null, output });
   await withSession(
     options,
     output,
@@ -107,16 +111,26 @@ async function run(_options: object, command: Command): Promise<void> {
   );
 }
 
-/** A server that does not answer is found now, not when an episode's time is over. */
-async function requireServers(
-  { servers, model, selectModel }: RolloutsRequest,
-  apiKey: string | undefined,
-  output: Output,
+/**
+ * A server that does not answer is found now, not when an episode's time is over. A run that is taken up may wait for its
+ * servers, or need none any more.
+ */
+async function askServers(
+  { servers, model, selectModel = model }: RolloutsRequest,
+  {
+    apiKey,
+    isKnown,
+    output,
+  }: { readonly apiKey: string | undefined; readonly isKnown: boolean; readonly output: Output },
 ): Promise<void> {
   for (const server of servers) {
-    const { problem, models } = await reach(server, apiKey);
-    if (problem !== null) throw new UsageError(`${problem} Name the server of the model with --base-url.`);
-    for (const name of [model, ...(selectModel === undefined ? [] : [selectModel])])
+    assertAddress('--base-url', server);
+    const models = await listedModels(server, apiKey).catch((error: Error) => {
+      if (!isKnown) throw new UsageError(`${error.message} Name the server of the model with --base-url.`);
+      output.say(error.message);
+      return null;
+    });
+    for (const name of new Set([model, selectModel]))
       if (models !== null && !models.includes(name))
         output.say(`${server} does not list the model "${name}"; it lists ${models.slice(0, 5).join(', ')}.`);
   }

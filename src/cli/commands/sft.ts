@@ -10,6 +10,7 @@ import { runSft, sftRunName, type SftResult } from '../../training/sft.ts';
 import { exportSft, type SftExportCounts } from '../../training/sftExport.ts';
 import { readExamples, writeExamples } from '../../training/sftFile.ts';
 import type { TrainerConfig } from '../../training/types.ts';
+import { assertAddress } from '../address.ts';
 import { settingsFrom, type GlobalOptions } from '../context.ts';
 import { createOutput, EXIT, table, UsageError, type Output } from '../output.ts';
 
@@ -113,8 +114,7 @@ async function run(_options: object, command: Command): Promise<void> {
   if (!(learningRate > 0)) throw new UsageError('--learning-rate needs a number above 0.');
   if (!(Number.isInteger(seed) && seed >= 0))
     throw new UsageError('--seed needs a whole number of at least 0.');
-  if (options.trainer !== undefined && !/^https?:\/\/[^/]/.test(options.trainer))
-    throw new UsageError('--trainer needs an address such as http://127.0.0.1:8790.');
+  if (options.trainer !== undefined) assertAddress('--trainer', options.trainer);
   for (const file of options.file)
     if (!(await isThere(file))) throw new UsageError(`There is no file ${file}.`);
   if (await isThere(options.out))

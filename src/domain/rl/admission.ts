@@ -19,7 +19,7 @@ export interface LoopState {
   /** Newest version that servers answer with. */
   readonly deployed: number;
   readonly groups: readonly GroupState[];
-  readonly counts: Pick<RlCounts, 'trained' | 'droppedInRow' | 'infraInRow'>;
+  readonly counts: Pick<RlCounts, 'trained' | 'droppedInRow'>;
 }
 
 const isRunning = (group: GroupState): boolean => group.endedMs === null;
@@ -84,14 +84,8 @@ const LONGEST_WAIT_MS = 10 * 60_000;
  * How long to wait before groups are dispatched again: 0, or where infrastructure ended whole batches in a row twice as long
  * after each. It never ends the run, which goes on by itself when servers are back.
  */
-export function outageWaitMs({
-  options,
-  counts,
-}: {
-  readonly options: Pick<RlOptions, 'groupsPerStep'>;
-  readonly counts: Pick<RlCounts, 'infraInRow'>;
-}): number {
-  const batches = Math.floor((counts.infraInRow ?? 0) / options.groupsPerStep);
+export function outageWaitMs(infraInRow: number, groupsPerStep: number): number {
+  const batches = Math.floor(infraInRow / groupsPerStep);
   return batches === 0 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(batches - 1, 20));
 }
 

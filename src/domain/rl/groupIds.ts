@@ -1,6 +1,5 @@
 /** Names of groups: they say what a group was played for, long after its run. */
-const SIX = 6;
-const padded = (index: number): string => String(index).padStart(SIX, '0');
+const padded = (index: number): string => String(index).padStart(6, '0');
 
 export const groupIds = {
   /** Of a training run, by its place in the order of dispatch. */

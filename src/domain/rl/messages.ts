@@ -254,6 +254,17 @@ export function stalenessProblem(
 /** Steps that a run's workflow keeps for its stop rule and its display. */
 export const RECENT_STEPS = 20;
 
+/** Least and most of whole numbers. */
+export const RL_BOUNDS = {
+  steps: [1, 1_000_000],
+  groupsPerStep: [1, 1_024],
+  groupSize: [2, 1_024],
+  epochs: [1, 16],
+  stepsPerRun: [1, 1_000],
+  maxEmptyBatches: [1, 1_000],
+  stopWindow: [1, RECENT_STEPS],
+} as const satisfies Partial<Record<keyof RlOptions, readonly [number, number]>>;
+
 /** Rollouts of one kind in flight: Temporal refuses a workflow more than 2,000 children under way. */
 const MAX_ROLLOUTS = 1_000;
 /** Each is a dozen events of an episode's history, which may hold 51,200. */
@@ -279,12 +290,17 @@ export const budgetProblem = ({ maxTurns }: EpisodeBudget): string | undefined =
     ? undefined
     : `An episode has from 1 to ${MAX_TURNS} turns, not ${JSON.stringify(maxTurns)}.`;
 
+function boundsProblem(options: RlOptions): string | undefined {
+  for (const [name, [from, to]] of Object.entries(RL_BOUNDS)) {
+    const value = options[name as keyof typeof RL_BOUNDS];
+    if (!isWholeNumber(value, from, to))
+      return `${name} must be a whole number from ${from} to ${to}, not ${JSON.stringify(value)}.`;
+  }
+  return undefined;
+}
+
 /** Why a training run cannot start with this input, or undefined. */
 export function rlProblem({ run, promptCount, heldOutCount, options }: RlInput): string | undefined {
-  const whole = (name: keyof RlOptions, from: number, to: number): string | undefined =>
-    isWholeNumber(options[name], from, to)
-      ? undefined
-      : `${name} must be a whole number from ${from} to ${to}, not ${JSON.stringify(options[name])}.`;
   return (
     nameProblem(run) ??
     (promptCount > 0
@@ -295,13 +311,7 @@ export function rlProblem({ run, promptCount, heldOutCount, options }: RlInput):
     (heldOutCount <= MAX_ROLLOUTS
       ? undefined
       : `${heldOutCount} instances are held out; at most ${MAX_ROLLOUTS}, which are played at once.`) ??
-    whole('steps', 1, 1_000_000) ??
-    whole('groupsPerStep', 1, 1_024) ??
-    whole('groupSize', 2, 1_024) ??
-    whole('epochs', 1, 16) ??
-    whole('stepsPerRun', 1, 1_000) ??
-    whole('maxEmptyBatches', 1, 1_000) ??
-    whole('stopWindow', 1, RECENT_STEPS) ??
+    boundsProblem(options) ??
     rlWidthProblem(options, options.width) ??
     budgetProblem(options.budget) ??
     stalenessProblem(options, options.maxStaleness) ??

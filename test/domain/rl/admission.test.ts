@@ -203,8 +203,7 @@ describe.each([0, 1, 2, 4])('with a bound of %i', (bound) => {
 });
 
 test('after each batch that infrastructure ended whole, groups are dispatched twice as late, at most ten minutes', () => {
-  const wait = (infraInRow?: number): number =>
-    outageWaitMs({ options: { groupsPerStep: 4 }, counts: infraInRow === undefined ? {} : { infraInRow } });
-  expect([undefined, 0, 3, 4, 7, 8, 12].map(wait)).toEqual([0, 0, 0, 5_000, 5_000, 10_000, 20_000]);
+  const wait = (infraInRow: number): number => outageWaitMs(infraInRow, 4);
+  expect([0, 3, 4, 7, 8, 12].map(wait)).toEqual([0, 0, 5_000, 5_000, 10_000, 20_000]);
   expect([100, 1e9].map(wait)).toEqual([600_000, 600_000]);
 });
